@@ -1,0 +1,248 @@
+"""Every setting, read once from the environment (or from files it names) and checked."""
+
+import base64
+import binascii
+import os
+import secrets
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from csss.foundation.errors import CsssError
+from csss.foundation.vault import KEY_BYTES
+
+PREFIX = "CSSS_"
+_WEAK = ("changeme", "secret", "password", "default", "example", "csss", "test", "admin")
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class SettingsError(CsssError):
+    """The configuration is not usable; the message names every variable that is wrong."""
+
+    code = "bad-configuration"
+
+
+class Environment(StrEnum):
+    DEMO = "demo"
+    PRODUCTION = "production"
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Smtp(_Group):
+    """The outgoing mail server. Without a host nothing is sent and every delivery says so."""
+
+    host: str | None = None
+    port: int = Field(587, ge=1, le=65535)
+    user: str | None = None
+    password: str | None = Field(None, repr=False)
+    sender: str = "csss@localhost"
+    starttls: bool = True
+    timeout_seconds: float = Field(10.0, gt=0, le=60)
+
+
+class Sessions(_Group):
+    idle_minutes: int = Field(15, ge=1, le=60)
+    absolute_hours: int = Field(12, ge=1, le=24)
+    token_minutes: int = Field(60, ge=1, le=60)
+
+
+class Approval(_Group):
+    """The second factor of an approval: TOTP always, a mailed code only where the site chooses it."""
+
+    email_code: bool = False
+    code_minutes: int = Field(10, ge=1, le=10)
+    resend_seconds: int = Field(60, ge=10)
+    max_tries: int = Field(5, ge=1, le=5)
+
+
+class Signing(_Group):
+    """The site's PKCS#12 file for signing reports; without one a self-signed identity is made at first start."""
+
+    pkcs12: Path | None = None
+    password: str | None = Field(None, repr=False)
+
+
+class Settings(_Group):
+    """All settings. Variables are named ``CSSS_<NAME>`` or ``CSSS_<GROUP>_<NAME>``; ``..._FILE`` reads a file."""
+
+    environment: Environment = Environment.PRODUCTION
+    app_name: str = "CSSS"
+    hospital_name: str = "Hospital (set CSSS_HOSPITAL_NAME)"
+    base_url: str = "https://localhost"
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    data_dir: Path = Path("var")
+    database_url: str = Field("", repr=False)
+    jobs_url: str = Field("", repr=False)
+    blob_url: str = ""
+    secret_key: str = Field("", repr=False)
+    master_keys: str = Field("", repr=False)
+    allowed_origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+    model_path: Path | None = None
+    confidence_threshold: Annotated[float | None, Field(ge=0.5, lt=1.0, allow_inf_nan=False)] = None
+    critical_phone: str | None = None
+    argon2_profile: str = Field("standard", pattern="^(standard|cheap)$")
+    smtp: Smtp = Smtp()
+    sessions: Sessions = Sessions()
+    approval: Approval = Approval()
+    signing: Signing = Signing()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        problems = _problems(self)
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def secure(self) -> bool:
+        """Whether browsers reach us by https, so that cookies can demand it."""
+        return self.base_url.startswith("https://")
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """The origins whose pages may send unsafe requests: our own, and those that are listed."""
+        parts = urlsplit(self.base_url)
+        return frozenset({f"{parts.scheme}://{parts.netloc}", *self.allowed_origins})
+
+    def keys(self) -> dict[int, bytes]:
+        """Return the master keys by version."""
+        return parse_master_keys(self.master_keys)
+
+
+def _problems(settings: Settings) -> list[str]:
+    found = []
+    production = settings.environment is Environment.PRODUCTION
+    if len(settings.secret_key) < 32 or (production and _is_weak(settings.secret_key)):
+        found.append("CSSS_SECRET_KEY must be at least 32 unguessable characters")
+    try:
+        parse_master_keys(settings.master_keys)
+    except SettingsError as problem:
+        found.append(problem.message)
+    if any("*" in origin for origin in settings.allowed_origins):
+        found.append("CSSS_ALLOWED_ORIGINS must list exact origins, not a wildcard")
+    parts = urlsplit(settings.base_url)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        found.append("CSSS_BASE_URL must be a full address such as https://csss.hospital.example")
+    elif parts.scheme == "http" and (production or parts.hostname not in _LOOPBACK):
+        found.append("CSSS_BASE_URL must be https (plain http is for a demo on this machine only)")
+    if production and settings.smtp.host and not settings.smtp.starttls and settings.smtp.host not in _LOOPBACK:
+        found.append("CSSS_SMTP_STARTTLS must stay on for a mail server on another machine")
+    if production and settings.argon2_profile != "standard":
+        found.append("CSSS_ARGON2_PROFILE=cheap is for tests")
+    return found
+
+
+def _is_weak(secret: str) -> bool:
+    lowered = secret.lower()
+    return len(set(secret)) < 12 or any(word in lowered for word in _WEAK)
+
+
+def parse_master_keys(text: str) -> dict[int, bytes]:
+    """Parse ``1:BASE64,2:BASE64`` into versioned 32-byte keys; raises `SettingsError`."""
+    keys: dict[int, bytes] = {}
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        version, _, encoded = part.partition(":")
+        try:
+            key = base64.b64decode(encoded, validate=True)
+            number = int(version)
+        except (ValueError, binascii.Error):
+            raise SettingsError("CSSS_MASTER_KEYS must read VERSION:BASE64[,VERSION:BASE64...]") from None
+        if len(key) != KEY_BYTES or len(set(key)) < 8:
+            raise SettingsError("CSSS_MASTER_KEYS: each key is 32 random bytes in base64")
+        keys[number] = key
+    if not keys:
+        raise SettingsError("CSSS_MASTER_KEYS is not set (32 random bytes in base64, as 1:BASE64)")
+    return keys
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read and check the settings; raises `SettingsError` naming everything that is wrong at once."""
+    source = os.environ if environ is None else environ
+    raw = _gather(source)
+    data_dir = Path(raw.get("data_dir", "var")).absolute()
+    raw["data_dir"] = data_dir
+    raw.setdefault("database_url", f"sqlite:///{data_dir}/csss.db")
+    raw.setdefault("blob_url", f"file://{data_dir}/blobs")
+    if raw["database_url"].startswith("sqlite"):
+        raw.setdefault("jobs_url", f"sqlite:///{data_dir}/jobs.db")
+    else:
+        raw.setdefault("jobs_url", raw["database_url"])
+    if raw.get("environment") == Environment.DEMO:
+        _fill_demo_secrets(raw, data_dir)
+    try:
+        return Settings(**raw)
+    except ValidationError as problem:
+        lines = [
+            f"{PREFIX}{'_'.join(str(p).upper() for p in error['loc'])}: {error['msg']}"
+            if error["loc"]
+            else error["msg"].removeprefix("Value error, ")
+            for error in problem.errors()
+        ]
+        raise SettingsError("The configuration cannot be used: " + "; ".join(lines)) from None
+
+
+def _gather(source: Mapping[str, str]) -> dict[str, Any]:
+    """Turn CSSS_ variables into the shape of `Settings`; an unknown variable is a typing mistake and is refused."""
+    raw: dict[str, Any] = {}
+    unknown = []
+    for variable, value in source.items():
+        if not variable.startswith(PREFIX) or variable.startswith("CSSS_TEST_"):
+            continue
+        name = variable.removeprefix(PREFIX).lower()
+        if name.endswith("_file"):
+            name, value = name.removesuffix("_file"), _read_secret_file(variable, value)
+        group, _, rest = name.partition("_")
+        if name in Settings.model_fields and name not in _GROUPS:
+            raw[name] = tuple(filter(None, value.split(","))) if name in _LISTS else value
+        elif group in _GROUPS and rest in _GROUPS[group].model_fields:
+            raw.setdefault(group, {})[rest] = value
+        else:
+            unknown.append(variable)
+    if unknown:
+        raise SettingsError(f"Unknown settings: {', '.join(sorted(unknown))}. docs/deployment.md lists them all.")
+    return raw
+
+
+def _read_secret_file(variable: str, path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError as problem:
+        raise SettingsError(f"{variable}: cannot read {path} ({problem.strerror})") from None
+
+
+def _fill_demo_secrets(raw: dict[str, Any], data_dir: Path) -> None:
+    """A demo makes its own secrets, each in a file that only its owner reads."""
+    raw.setdefault("secret_key", _kept_secret(data_dir / "keys" / "secret_key", lambda: secrets.token_urlsafe(48)))
+    raw.setdefault(
+        "master_keys",
+        _kept_secret(
+            data_dir / "keys" / "master_keys",
+            lambda: "1:" + base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode(),
+        ),
+    )
+
+
+def _kept_secret(path: Path, make: Any) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text().strip()
+    with os.fdopen(handle, "w") as file:
+        file.write(make())
+        file.flush()
+        os.fsync(file.fileno())
+    return path.read_text().strip()
+
+
+_GROUPS: dict[str, type[_Group]] = {"smtp": Smtp, "sessions": Sessions, "approval": Approval, "signing": Signing}
+_LISTS = ("allowed_origins", "trusted_proxies")

@@ -1,0 +1,291 @@
+"""ModelCard: a model described as data, checked in full before anything of it is used."""
+
+import hashlib
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from csss.foundation.errors import CsssError
+
+CARD_FILE = "card.json"
+MODEL_FILE = "model.onnx"
+HEAD_FILE = "head.npz"
+GOLDEN_FILE = "golden.npz"
+UNSTATED = "unstated"
+UNCERTAIN = "Uncertain"
+
+_STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, str_min_length=1)
+_NAME = r"^[a-z0-9][a-z0-9-]{0,63}$"
+_VERSION = r"^[0-9A-Za-z][0-9A-Za-z.]{0,31}$"
+_FILE = r"^[0-9A-Za-z_][0-9A-Za-z_.-]{0,63}$"
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Triple = tuple[float, float, float]
+
+
+class CardError(CsssError):
+    """A model folder that must not be served; ``code`` says what is wrong with it."""
+
+    status = 500
+    code = "card-invalid"
+
+
+class Risk(StrEnum):
+    """How soon a person should look: an order of attention, not a degree of illness."""
+
+    LOW = "low"
+    MODERATE = "moderate"
+    HIGH = "high"
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class InputSpec:
+    """What the network eats: float32 (n, 3, height_px, width_px), ``(grey / 255 - mean) / std``."""
+
+    width_px: Annotated[int, Field(ge=32, le=1024)]
+    height_px: Annotated[int, Field(ge=32, le=1024)]
+    colour: Literal["grey-repeated-3"]
+    interpolation: Literal["bilinear"]
+    mean: Triple
+    std: Annotated[Triple, Field(description="above zero")]
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class Coding:
+    """A concept of a published terminology."""
+
+    system: str
+    code: str
+    display: str
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class Label:
+    """One class of the model: its name in the data, the words for people, its code and its risk."""
+
+    name: str
+    display: str
+    coding: Coding | None
+    risk: Risk
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class Threshold:
+    """The rule ``max p >= tau``, bound to the very weights it was derived for."""
+
+    tau: Annotated[float, Field(ge=0.5, lt=1.0)]
+    derivation: str
+    for_model_version: str
+    for_model_sha256: Sha256
+    for_head_sha256: Sha256
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class Calibration:
+    """How logits become probabilities: ``softmax(logits / temperature)``."""
+
+    method: Literal["temperature", "identity"]
+    temperature: Annotated[float, Field(gt=0.0, le=100.0)]
+    fitted_on: str
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class OutOfDistribution:
+    """Feature-space distance above which a picture is unlike anything the model was fitted on."""
+
+    method: Literal["pca-mahalanobis"]
+    limit: Annotated[float, Field(gt=0.0)]
+    operating_point: str
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class RiskRule:
+    """The risk is the highest of the labels with ``p >= plausible_from``, never below the floor when unsure."""
+
+    plausible_from: Annotated[float, Field(gt=0.0, le=0.5)]
+    floor_when_uncertain: Literal[Risk.MODERATE, Risk.HIGH]
+    rule: str
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class Explanation:
+    """Whether this model's heat maps may be shown, and on which evidence."""
+
+    method: Literal["grad-cam-closed-form"]
+    shown: bool
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class SourceFigures:
+    """Test figures of one source of images; ``balanced_accuracy`` is over the labels it holds."""
+
+    source: str
+    images: Annotated[int, Field(ge=0)]
+    accuracy: Share
+    balanced_accuracy: Share
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class TrainingData:
+    """What the weights were fitted on, and how they did on the part that was kept away."""
+
+    fingerprint_sha256: Sha256
+    description: str
+    train_images: Annotated[int, Field(ge=0)]
+    validation_images: Annotated[int, Field(ge=0)]
+    test_images: Annotated[int, Field(ge=0)]
+    test_accuracy: Share
+    test_balanced_accuracy: Share
+    test_macro_f1: Share
+    test_ece: Share
+    sources: tuple[SourceFigures, ...]
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class Ingredient:
+    """One thing that went into the model, where it came from and under which terms."""
+
+    name: str
+    origin: str
+    licence: str
+    sha256: Sha256 | None
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class FileHash:
+    name: Annotated[str, Field(pattern=_FILE)]
+    sha256: Sha256
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class ModelCard:
+    """Everything that serving, the screen and the report need to know about one version of a model."""
+
+    name: Annotated[str, Field(pattern=_NAME)]
+    version: Annotated[str, Field(pattern=_VERSION)]
+    task: Literal["classify"]
+    engine: Literal["onnx"]
+    modalities: Annotated[tuple[str, ...], Field(min_length=1)]
+    body_parts: Annotated[tuple[str, ...], Field(min_length=1)]
+    input: InputSpec
+    labels: Annotated[tuple[Label, ...], Field(min_length=2)]
+    threshold: Threshold
+    calibration: Calibration
+    ood: OutOfDistribution
+    risk: RiskRule
+    explanation: Explanation
+    intended_use: str
+    limits: Annotated[tuple[str, ...], Field(min_length=1)]
+    training_data: TrainingData
+    ingredients: Annotated[tuple[Ingredient, ...], Field(min_length=1)]
+    phantom_trained: bool
+    files: tuple[FileHash, ...]
+
+    def label(self, name: str) -> Label | None:
+        """The label called ``name``, or None (for "Uncertain")."""
+        return next((label for label in self.labels if label.name == name), None)
+
+    def file_sha256(self, name: str) -> str | None:
+        """The recorded hash of a file of the folder, or None when the card does not list it."""
+        return next((file.sha256 for file in self.files if file.name == name), None)
+
+
+_ADAPTER = TypeAdapter(ModelCard)
+
+
+def encode_card(card: ModelCard) -> bytes:
+    """The one spelling of a card: its content as indented JSON, then a seal over that content.
+
+    The seal (sha256 of the content) makes a flipped byte in the card itself visible, as the listed
+    hashes do for the other files. It is no signature: who can write the folder can seal it anew.
+    """
+    content = json.loads(_ADAPTER.dump_json(card))
+    return _spell({**content, "seal": _digest(_spell(content))})
+
+
+def write_card(card: ModelCard, folder: Path) -> None:
+    """Write ``card.json`` into ``folder`` in the form that `load_card` accepts."""
+    (folder / CARD_FILE).write_bytes(encode_card(card))
+
+
+def load_card(folder: Path) -> ModelCard:
+    """The card of ``folder``, after its form, its seal, its threshold and every file's hash were checked.
+
+    Raises CardError: ``card-missing``, ``card-unreadable``, ``card-invalid``, ``card-altered``,
+    ``label-duplicate``, ``threshold-stale``, ``file-unlisted``, ``file-missing``, ``file-altered``.
+    """
+    data = _read(folder / CARD_FILE)
+    card = _parse(data)
+    if encode_card(card) != data:
+        raise CardError(f"The card of {card.name} was changed after it was sealed.", code="card-altered")
+    _check_labels(card)
+    _check_files(card, folder)
+    _check_threshold(card)
+    return card
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise CardError(f"{path.parent.name} holds no {path.name}.", code="card-missing") from error
+    except OSError as error:
+        raise CardError(f"{path.name} cannot be read.", code="card-unreadable") from error
+
+
+def _parse(data: bytes) -> ModelCard:
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise CardError("The card is not valid JSON.", code="card-unreadable") from error
+    if not isinstance(content, dict) or not isinstance(content.pop("seal", None), str):
+        raise CardError("The card carries no seal.", code="card-invalid")
+    try:
+        return _ADAPTER.validate_json(json.dumps(content))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise CardError(f"The card is wrong at {place}: {first['msg']}.", code="card-invalid") from error
+
+
+def _check_labels(card: ModelCard) -> None:
+    names = [label.name for label in card.labels]
+    if len(set(names)) != len(names) or UNCERTAIN in names:
+        raise CardError("The labels of the card are not distinct.", code="label-duplicate")
+    if min(card.input.std) <= 0.0:
+        raise CardError("The card is wrong at input.std: not above zero.", code="card-invalid")
+
+
+def _check_files(card: ModelCard, folder: Path) -> None:
+    for needed in (MODEL_FILE, HEAD_FILE, GOLDEN_FILE):
+        if card.file_sha256(needed) is None:
+            raise CardError(f"The card does not list {needed}.", code="file-unlisted")
+    for file in card.files:
+        try:
+            data = (folder / file.name).read_bytes()
+        except OSError as error:
+            raise CardError(f"{file.name} is missing or cannot be read.", code="file-missing") from error
+        if _digest(data) != file.sha256:
+            raise CardError(f"{file.name} is not the file that the card describes.", code="file-altered")
+
+
+def _check_threshold(card: ModelCard) -> None:
+    threshold = card.threshold
+    bound_to = (threshold.for_model_version, threshold.for_model_sha256, threshold.for_head_sha256)
+    if bound_to != (card.version, card.file_sha256(MODEL_FILE), card.file_sha256(HEAD_FILE)):
+        message = "The threshold was derived for other weights; derive it again for these."
+        raise CardError(message, code="threshold-stale")
+
+
+def _spell(content: object) -> bytes:
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

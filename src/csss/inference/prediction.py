@@ -1,0 +1,64 @@
+"""Prediction: what one model said about one picture, kept whole."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from csss.foundation.errors import CsssError
+from csss.inference.card import Risk
+
+
+class InferenceRefused(CsssError):
+    """The model's answer cannot be trusted at all, so there is none; ``code`` says why."""
+
+    status = 422
+    code = "inference-refused"
+
+
+class UncertainReason(StrEnum):
+    """Why a result reads "Uncertain" and a person must look without the model's help."""
+
+    LOW_CONFIDENCE = "low-confidence"
+    OUT_OF_DISTRIBUTION = "out-of-distribution"
+
+
+class Stage(StrEnum):
+    """The parts of a prediction whose time is kept."""
+
+    READ = "read"
+    DECODE = "decode"
+    PREPARE = "prepare"
+    MODEL = "model"
+    EXPLAIN = "explain"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """The full answer: ``label`` is a label's name or "Uncertain", ``top_label`` the likeliest label.
+
+    ``confidence`` is the largest of ``probabilities``; ``heat`` float32 (h, w) in [0, 1] explains
+    ``top_label`` and covers the whole picture (None when the model's maps may not be shown);
+    ``input_sha256`` is the hash of the decoded pixels; ``stage_ms`` are wall-clock milliseconds.
+    ``ood_distance`` is the feature-space distance that was compared with ``ood_limit``.
+    """
+
+    label: str
+    top_label: str
+    confidence: float
+    probabilities: tuple[tuple[str, float], ...]
+    tau: float
+    uncertain: bool
+    uncertain_reasons: tuple[UncertainReason, ...]
+    risk: Risk
+    regions: tuple[str, ...]
+    heat: NDArray[np.float32] | None
+    ood_distance: float
+    ood_limit: float
+    input_sha256: str
+    model: str
+    version: str
+    model_sha256: str
+    calibrated: bool
+    stage_ms: tuple[tuple[Stage, float], ...]

@@ -1,0 +1,41 @@
+"""The one preprocessing: what a network sees of a picture, in serving and in training alike."""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from csss.foundation.errors import Unprocessable
+from csss.imaging.render import to_display
+from csss.imaging.volume import Volume
+from csss.inference.card import InputSpec
+
+
+def prepare(volume: Volume, spec: InputSpec) -> NDArray[np.float32]:
+    """One picture as float32 (1, 3, height_px, width_px): display window, grey, resize, normalise.
+
+    Raises Unprocessable ``one-picture-needed`` for a volume of several frames or slices.
+    """
+    return prepare_grey(display_grey(volume), spec)
+
+
+def display_grey(volume: Volume) -> NDArray[np.uint8]:
+    """The single frame as people see it on the screen, uint8 (rows, columns), larger = brighter."""
+    shown = to_display(volume)
+    if shown.shape[0] != 1:
+        raise Unprocessable("This model reads one picture at a time.", code="one-picture-needed")
+    frame = shown[0]
+    return frame if frame.ndim == 2 else np.asarray(Image.fromarray(frame).convert("L"))
+
+
+def prepare_grey(grey: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
+    """A grey picture uint8 (rows, columns) as float32 (1, 3, height_px, width_px).
+
+    The whole picture is stretched to the input size, so that a heat map stretches back to all of it.
+    Pillow's bilinear filter widens with the reduction (no aliasing) and is computed in integers: the
+    same bytes on every machine.
+    """
+    size = (spec.width_px, spec.height_px)
+    small = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BILINEAR), dtype=np.float32)
+    mean = np.array(spec.mean, dtype=np.float32).reshape(1, 3, 1, 1)
+    std = np.array(spec.std, dtype=np.float32).reshape(1, 3, 1, 1)
+    return (small[None, None] / np.float32(255.0) - mean) / std
