@@ -1,0 +1,1 @@
+"""Messages and reports to people, with receipts."""

@@ -1,0 +1,1 @@
+"""The doors: protocols in, verbs out; no decision is taken here."""

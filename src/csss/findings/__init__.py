@@ -1,0 +1,1 @@
+"""What the AI said about a study, kept as it was said."""

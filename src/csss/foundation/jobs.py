@@ -39,6 +39,21 @@ class JobRequest(Base):
     run_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
     error: Mapped[str | None] = mapped_column(Text)
+    failures: Mapped[int] = mapped_column(default=0)  # in a row; a RetryLater is none and begins anew
+    lease_owner: Mapped[str | None] = mapped_column(String(80))  # the executor that runs it, while started
+
+
+class WorkerHeartbeat(Base):
+    """An executor that may own started jobs; it is gone when ``beats`` stands still for a lease."""
+
+    __tablename__ = "worker_heartbeat"
+
+    executor_id: Mapped[str] = mapped_column(String(80), primary_key=True)
+    started_at: Mapped[datetime]
+    beat_at: Mapped[datetime]  # for people; a clock may jump, so that the judges count beats instead
+    beats: Mapped[int] = mapped_column(default=0)
+    hostname: Mapped[str] = mapped_column(String(255))
+    pid: Mapped[int]
 
 
 class RetryLater(Exception):

@@ -24,7 +24,8 @@ class Work:
     def pause(self) -> None:
         """End the transaction so far, so that something slow holds no lock; the next query begins a new one.
 
-        For doors only, between finding out who asks and doing what they ask.
+        For doors, between finding out who asks and doing what they ask, and for steps of the system that wait for a
+        model, a printer or a mail server. What was written before the pause stays written.
         """
         self.session.commit()
 

@@ -1,0 +1,1 @@
+"""The life of a scan, in time order."""

@@ -1,0 +1,1 @@
+"""What every HTTP door shares: parts, work, actor, guards, errors."""

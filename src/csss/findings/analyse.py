@@ -1,0 +1,101 @@
+"""A Volume and the fitting model in, an Analysis row and a heat map out."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from csss.findings.tables import Analysis
+from csss.foundation.errors import Unprocessable
+from csss.foundation.ids import new_id
+from csss.foundation.work import Work
+from csss.imaging.archive import unpack
+from csss.inference.prediction import Prediction, UncertainReason
+from csss.inference.shelf import Model, Shelf
+from csss.studies.tables import Instance, Study
+
+UNCERTAIN = "Uncertain"
+REASON_TEXT: Mapping[str, str] = {
+    UncertainReason.LOW_CONFIDENCE: "the model's confidence is below the threshold",
+    UncertainReason.OUT_OF_DISTRIBUTION: "the picture is unlike those the model was made from",
+}
+
+
+class NoModelFits(Unprocessable):
+    """No model on the shelf accepts this modality and body part; a doctor reads without AI."""
+
+    code = "no-model-fits"
+
+
+def fitting_model(shelf: Shelf, study: Study) -> Model:
+    """Return the model for this examination; raises `NoModelFits`."""
+    models = shelf.fitting(study.modality, study.body_part)
+    if not models:
+        raise NoModelFits(f"No model on the shelf reads {study.modality} of {study.body_part}.")
+    return models[0]
+
+
+def predict(work: Work, instance: Instance, model: Model, *, site_tau: float | None) -> Prediction:
+    """Run the model on the pixels that were decoded at the door; the caller holds no transaction meanwhile.
+
+    ``site_tau`` may only raise a model's own threshold: a site can be more careful, never less.
+    """
+    volume = unpack(work.blobs.get(instance.canonical_blob))
+    prediction = model.predict(volume)
+    if site_tau is None or site_tau <= prediction.tau:
+        return prediction
+    if prediction.confidence >= site_tau:
+        return replace(prediction, tau=site_tau)
+    reasons = dict.fromkeys((*prediction.uncertain_reasons, UncertainReason.LOW_CONFIDENCE))
+    return replace(prediction, tau=site_tau, label=UNCERTAIN, uncertain=True, uncertain_reasons=tuple(reasons))
+
+
+def keep(work: Work, instance: Instance, model: Model, prediction: Prediction) -> Analysis:
+    """Write down what the model said, whole."""
+    key = new_id()
+    heat_blob = None
+    if prediction.heat is not None:
+        heat_blob = work.blobs.put(f"heat/{key}", _heat_bytes(prediction.heat))
+    row = Analysis(
+        id=key,
+        instance_id=instance.id,
+        at=work.clock.now(),
+        model=prediction.model,
+        model_version=prediction.version,
+        model_sha256=prediction.model_sha256,
+        input_sha256=prediction.input_sha256,
+        label=prediction.label,
+        top_label=prediction.top_label,
+        confidence=prediction.confidence,
+        probabilities=[[name, share] for name, share in prediction.probabilities],
+        tau=prediction.tau,
+        uncertain=prediction.uncertain,
+        uncertain_reasons=list(prediction.uncertain_reasons),
+        risk=prediction.risk,
+        regions=list(prediction.regions),
+        ood_distance=prediction.ood_distance,
+        ood_limit=prediction.ood_limit,
+        calibrated=prediction.calibrated,
+        phantom_trained=model.card.phantom_trained,
+        stage_ms={str(stage): round(ms, 3) for stage, ms in prediction.stage_ms},
+        heat_blob=heat_blob,
+    )
+    work.session.add(row)
+    work.session.flush()
+    return row
+
+
+def heat_map(work: Work, analysis: Analysis) -> NDArray[np.float32] | None:
+    """Return the heat map (h, w) in [0, 1], or None when the model gave none."""
+    if analysis.heat_blob is None:
+        return None
+    loaded: NDArray[np.float32] = np.load(io.BytesIO(work.blobs.get(analysis.heat_blob)), allow_pickle=False)
+    return loaded
+
+
+def _heat_bytes(heat: NDArray[np.float32]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, heat.astype(np.float32), allow_pickle=False)
+    return buffer.getvalue()

@@ -1,0 +1,39 @@
+"""Analysis: one answer of one model to one instance."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import JSON, ForeignKey, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from csss.foundation.database import Base
+
+
+class Analysis(Base):
+    """The whole prediction as the model gave it; never changed afterwards."""
+
+    __tablename__ = "analysis"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    instance_id: Mapped[UUID] = mapped_column(ForeignKey("instance.id"), index=True)
+    at: Mapped[datetime]
+    model: Mapped[str] = mapped_column(String(60))
+    model_version: Mapped[str] = mapped_column(String(30))
+    model_sha256: Mapped[str] = mapped_column(String(64))
+    input_sha256: Mapped[str] = mapped_column(String(64))
+    label: Mapped[str] = mapped_column(String(60))
+    top_label: Mapped[str] = mapped_column(String(60))
+    confidence: Mapped[float]
+    probabilities: Mapped[list[Any]] = mapped_column(JSON)
+    tau: Mapped[float]
+    uncertain: Mapped[bool]
+    uncertain_reasons: Mapped[list[str]] = mapped_column(JSON)
+    risk: Mapped[str] = mapped_column(String(12))
+    regions: Mapped[list[str]] = mapped_column(JSON)
+    ood_distance: Mapped[float]
+    ood_limit: Mapped[float]
+    calibrated: Mapped[bool]
+    phantom_trained: Mapped[bool]
+    stage_ms: Mapped[dict[str, float]] = mapped_column(JSON)
+    heat_blob: Mapped[str | None] = mapped_column(String(80))
