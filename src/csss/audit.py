@@ -1,18 +1,21 @@
 """The append-only, hash-chained record of who did what to what, and what was refused."""
 
 import hashlib
+import hmac
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import JSON, BigInteger, Integer, String, event, func, select, text
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from csss.foundation.database import Base
+from csss.foundation.database import Base, Named
 from csss.foundation.ids import new_id
 from csss.foundation.work import Work
 
@@ -39,7 +42,7 @@ class AuditEvent(Base):
     actor_id: Mapped[UUID | None] = mapped_column(index=True)
     actor_role: Mapped[str] = mapped_column(String(20))
     action: Mapped[str] = mapped_column(String(60), index=True)
-    outcome: Mapped[Outcome] = mapped_column(String(8))
+    outcome: Mapped[Outcome] = mapped_column(Named(Outcome))
     object_type: Mapped[str | None] = mapped_column(String(20))
     object_id: Mapped[UUID | None] = mapped_column(index=True)
     revision: Mapped[int | None]
@@ -182,3 +185,50 @@ def seen(session: Session, action: str, *, actor_id: UUID, object_id: UUID, revi
             )
         )
     )
+
+
+def keep_checkpoint(work: Work, path: Path, secret: str) -> None:
+    """Append number, hash and a keyed digest of the newest link to a file outside the database.
+
+    With it `verify_chain` also sees a tail that was cut off and a chain that was rewritten from the start.
+    """
+    seq, newest = head(work.session)
+    known = read_checkpoint(path, secret)
+    if seq == 0 or (known is not None and known[0] >= seq):
+        return
+    line = json.dumps(
+        {"seq": seq, "hash": newest, "at": work.clock.now().isoformat(), "mac": _mac(seq, newest, secret)}
+    )
+    with path.open("a") as file:
+        file.write(line + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_checkpoint(path: Path, secret: str) -> tuple[int, str] | None:
+    """Return the newest checkpoint that carries our keyed digest; lines that do not are passed over."""
+    if not path.exists():
+        return None
+    for line in reversed(path.read_text().splitlines()):
+        try:
+            kept = json.loads(line)
+            seq, newest, mac = int(kept["seq"]), str(kept["hash"]), str(kept["mac"])
+        except (ValueError, KeyError, TypeError):
+            continue
+        if hmac.compare_digest(mac, _mac(seq, newest, secret)):
+            return seq, newest
+    return None
+
+
+def _mac(seq: int, newest: str, secret: str) -> str:
+    return hmac.new(secret.encode(), f"audit:{seq}:{newest}".encode(), hashlib.sha256).hexdigest()
+
+
+def page(session: Session, *, action: str = "", before: int | None = None, limit: int = 50) -> list[AuditEvent]:
+    """Return links, the newest first, optionally of one action and before one number."""
+    query = select(AuditEvent).order_by(AuditEvent.seq.desc()).limit(limit)
+    if action:
+        query = query.where(AuditEvent.action == action)
+    if before is not None:
+        query = query.where(AuditEvent.seq < before)
+    return list(session.scalars(query))

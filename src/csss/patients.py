@@ -80,7 +80,7 @@ def confirm_registration(
     user, stated = joining.confirm_registration(
         work, token=token, password=password, passwords=passwords, origin=origin
     )
-    return user, _add(work, name=user.name, birth_date=stated.birth_date, sex=stated.sex, user_id=user.id)
+    return user, add_record(work, name=user.name, birth_date=stated.birth_date, sex=stated.sex, user_id=user.id)
 
 
 def register(work: Work, actor: Actor, *, name: str, birth_date: date, sex: str) -> Patient:
@@ -90,7 +90,7 @@ def register(work: Work, actor: Actor, *, name: str, birth_date: date, sex: str)
         raise Unprocessable("The date of birth is not possible.", code="bad-birth-date")
     if sex not in joining.SEXES:
         raise Unprocessable(f"Sex is one of {', '.join(joining.SEXES)}.", code="bad-sex")
-    patient = _add(work, name=joining.clean_name(name), birth_date=birth_date, sex=sex, user_id=None)
+    patient = add_record(work, name=joining.clean_name(name), birth_date=birth_date, sex=sex, user_id=None)
     take_into_care(work, patient_id=patient.id, doctor_id=actor.user_id, reason="registered")
     audit.record(
         work,
@@ -103,7 +103,8 @@ def register(work: Work, actor: Actor, *, name: str, birth_date: date, sex: str)
     return patient
 
 
-def _add(work: Work, *, name: str, birth_date: date, sex: str, user_id: UUID | None) -> Patient:
+def add_record(work: Work, *, name: str, birth_date: date, sex: str, user_id: UUID | None) -> Patient:
+    """Open a record under a new number."""
     patient = Patient(
         id=new_id(),
         record_number=new_number("P"),
@@ -199,9 +200,7 @@ def doctor_for(work: Work, patient: Patient, *, wanted: UUID | None) -> User | N
             select(CareRelation.doctor_id, func.count())
             .where(CareRelation.ended_at.is_(None))
             .group_by(CareRelation.doctor_id)
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     caring = work.session.scalars(
         select(CareRelation.doctor_id)

@@ -6,10 +6,13 @@ import io
 import shutil
 import subprocess
 from datetime import UTC, date, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from csss.reports.content import (
     AiFacts,
     LabelProbability,
@@ -23,10 +26,11 @@ from csss.reports.content import (
     SignOffStep,
     content_sha256,
 )
-from csss.reports.seal import SigningIdentity, make_site_identity
-from PIL import Image
+from csss.reports.render import render_archive
+from csss.reports.seal import SigningIdentity, make_site_identity, seal_copy, sign_archive
 
 ISSUED_AT = datetime(2026, 11, 20, 9, 45, tzinfo=UTC)
+PASSWORD = "bcdfg-hjkmn-23456"
 BERLIN_WINTER = timezone(timedelta(hours=1))
 PEOPLE = (
     (SignOffStep.VERIFIED, "staff-1", "Dr. Ada Brandt", "Doctor"),
@@ -161,3 +165,27 @@ def _png(pixels: np.ndarray[Any, Any]) -> bytes:
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "PNG")
     return out.getvalue()
+
+
+@functools.cache
+def archive_pdf() -> bytes:
+    """Return the unsigned archive file of the sample report."""
+    return render_archive(make_content(), scan_png=scan_png(), overlay_png=overlay_png())
+
+
+@functools.cache
+def signed_pdf() -> bytes:
+    return sign_archive(archive_pdf(), site_identity(), signed_at=ISSUED_AT)
+
+
+@functools.cache
+def sealed_pdf() -> bytes:
+    return seal_copy(archive_pdf(), site_identity(), user_password=PASSWORD, signed_at=ISSUED_AT)
+
+
+def text_of(pdf: bytes, tmp_path: Path, *, password: str = "") -> str:
+    """Return the text of a PDF in the order it was written, one space between words, break marks removed."""
+    path = tmp_path / "report.pdf"
+    path.write_bytes(pdf)
+    text = run_tool("pdftotext", "-raw", "-upw", password, str(path), "-").stdout
+    return " ".join(text.replace("\u200b", "").split())

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from csss.foundation.database import Base
+from csss.foundation.database import Base, Named
 
 
 class Role(StrEnum):
@@ -28,7 +28,7 @@ class User(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     email: Mapped[str] = mapped_column(String(254), unique=True)
     name: Mapped[str] = mapped_column(String(120))
-    role: Mapped[Role] = mapped_column(String(12))
+    role: Mapped[Role] = mapped_column(Named(Role))
     speciality: Mapped[str | None] = mapped_column(String(80))
     password_hash: Mapped[str | None] = mapped_column(String(200))
     totp_secret: Mapped[str | None] = mapped_column(String(80))
@@ -49,7 +49,7 @@ class SignInSession(Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     user_id: Mapped[UUID] = mapped_column(ForeignKey("user_account.id"), index=True)
-    kind: Mapped[SessionKind] = mapped_column(String(8))
+    kind: Mapped[SessionKind] = mapped_column(Named(SessionKind))
     token_hash: Mapped[str] = mapped_column(String(64), unique=True)
     created_at: Mapped[datetime]
     last_seen_at: Mapped[datetime]
@@ -71,10 +71,10 @@ class OneTimeLink(Base):
     __tablename__ = "one_time_link"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    purpose: Mapped[LinkPurpose] = mapped_column(String(8))
+    purpose: Mapped[LinkPurpose] = mapped_column(Named(LinkPurpose))
     token_hash: Mapped[str] = mapped_column(String(64), unique=True)
     email: Mapped[str] = mapped_column(String(254))
-    role: Mapped[Role] = mapped_column(String(12))
+    role: Mapped[Role] = mapped_column(Named(Role))
     user_id: Mapped[UUID | None] = mapped_column(ForeignKey("user_account.id"))
     totp_secret: Mapped[str | None] = mapped_column(String(80))
     invited_by: Mapped[UUID | None]
@@ -118,7 +118,7 @@ class StepUp(Base):
     subject_id: Mapped[UUID]
     revision: Mapped[int]
     content_sha256: Mapped[str] = mapped_column(String(64))
-    method: Mapped[StepUpMethod] = mapped_column(String(8))
+    method: Mapped[StepUpMethod] = mapped_column(Named(StepUpMethod))
     salt: Mapped[str | None] = mapped_column(String(64))
     code_hash: Mapped[str | None] = mapped_column(String(64))
     created_at: Mapped[datetime]

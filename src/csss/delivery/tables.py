@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from csss.foundation.database import Base
+from csss.foundation.database import Base, Named
 
 
 class DeliveryStatus(StrEnum):
@@ -28,7 +28,7 @@ class Delivery(Base):
     report_id: Mapped[UUID] = mapped_column(ForeignKey("report.id"), index=True)
     recipient_id: Mapped[UUID | None] = mapped_column(ForeignKey("user_account.id"))
     channel: Mapped[str] = mapped_column(String(12))
-    status: Mapped[DeliveryStatus] = mapped_column(String(8), index=True)
+    status: Mapped[DeliveryStatus] = mapped_column(Named(DeliveryStatus), index=True)
     attempts: Mapped[int] = mapped_column(default=0)
     queued_at: Mapped[datetime]
     next_at: Mapped[datetime | None]

@@ -75,3 +75,10 @@ class TooManyRequests(CsssError):
 class Unavailable(CsssError):
     status = 503
     code = "unavailable"
+
+
+class NotBuilt(CsssError):
+    """What was asked for is part of the design and not of this version."""
+
+    status = 501
+    code = "not-built-yet"

@@ -12,7 +12,7 @@ from sqlalchemy import Index, String, Text, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from csss.foundation.clock import Clock
-from csss.foundation.database import Base
+from csss.foundation.database import Base, Named
 from csss.foundation.ids import new_id
 
 
@@ -33,7 +33,7 @@ class JobRequest(Base):
     key: Mapped[str] = mapped_column(String(200), unique=True)
     kind: Mapped[str] = mapped_column(String(40))
     subject_id: Mapped[UUID]
-    status: Mapped[JobStatus] = mapped_column(String(12), default=JobStatus.REQUESTED)
+    status: Mapped[JobStatus] = mapped_column(Named(JobStatus), default=JobStatus.REQUESTED)
     attempts: Mapped[int] = mapped_column(default=0)
     requested_at: Mapped[datetime]
     run_at: Mapped[datetime]

@@ -56,7 +56,9 @@ _FOREIGN: tuple[tuple[int, bytes, str], ...] = (
 )
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
-_BARE_DICOM = re.compile(rb"[\x02\x08]\x00[\x00-\xff]\x00(?:UL|OB|UI|CS|SH|LO|DA|TM|[\x00-\x40]\x00\x00\x00)", re.DOTALL)
+_BARE_DICOM = re.compile(
+    rb"[\x02\x08]\x00[\x00-\xff]\x00(?:UL|OB|UI|CS|SH|LO|DA|TM|[\x00-\x40]\x00\x00\x00)", re.DOTALL
+)
 _EXTENSION = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,7}\Z")
 
 

@@ -111,7 +111,8 @@ def _check_pixels(pixels: Pixels) -> None:
         raise ValueError(f"pixels have the shape {pixels.shape}")
     if pixels.size == 0:
         raise ValueError("pixels are empty")
-    if DTYPES.get(pixels.dtype.name) != pixels.dtype:
+    # Not DTYPES.get(...): numpy takes None for float64.
+    if pixels.dtype.name not in DTYPES or DTYPES[pixels.dtype.name] != pixels.dtype:
         raise ValueError(f"pixels have the type {pixels.dtype.str}")
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         raise ValueError("pixels hold values that are not finite")

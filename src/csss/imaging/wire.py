@@ -99,7 +99,7 @@ def build_volume(header: Header, pixels: bytes | bytearray) -> Volume:
     try:
         return Volume(
             pixels=array,
-            kind=FileKind(facts.get("kind")),
+            kind=FileKind(str(facts.get("kind"))),
             modality=_text(facts.get("modality")),
             body_part=_text(facts.get("body_part")),
             laterality=_text(facts.get("laterality")),

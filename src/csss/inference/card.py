@@ -230,6 +230,17 @@ def load_card(folder: Path) -> ModelCard:
     return card
 
 
+def read_listed(card: ModelCard, folder: Path, name: str) -> bytes:
+    """The bytes of a file that the card lists. Raises CardError ``file-missing``, ``file-altered``."""
+    try:
+        data = (folder / name).read_bytes()
+    except OSError as error:
+        raise CardError(f"{name} is missing or cannot be read.", code="file-missing") from error
+    if _digest(data) != card.file_sha256(name):
+        raise CardError(f"{name} is not the file that the card describes.", code="file-altered")
+    return data
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -267,12 +278,7 @@ def _check_files(card: ModelCard, folder: Path) -> None:
         if card.file_sha256(needed) is None:
             raise CardError(f"The card does not list {needed}.", code="file-unlisted")
     for file in card.files:
-        try:
-            data = (folder / file.name).read_bytes()
-        except OSError as error:
-            raise CardError(f"{file.name} is missing or cannot be read.", code="file-missing") from error
-        if _digest(data) != file.sha256:
-            raise CardError(f"{file.name} is not the file that the card describes.", code="file-altered")
+        read_listed(card, folder, file.name)
 
 
 def _check_threshold(card: ModelCard) -> None:

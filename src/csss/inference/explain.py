@@ -47,19 +47,13 @@ def name_regions(heat: Floats) -> tuple[str, ...]:
     thirds of two rectangles of an upright frontal picture: an estimate, no anatomy. Right and left
     are the patient's.
     """
-    grid = np.asarray(
-        Image.fromarray(heat.astype(np.float32)).resize((_GRID, _GRID), Image.Resampling.BILINEAR)
-    )
+    grid = np.asarray(Image.fromarray(heat.astype(np.float32)).resize((_GRID, _GRID), Image.Resampling.BILINEAR))
     hot = grid >= _HOT * float(grid.max())
     if float(grid.max()) <= 0.0:
         return ()
     total = int(hot.sum())
     inside = {name: int(hot[place].sum()) for name, place in _zones()}
-    named = [
-        name
-        for name, place in _zones()
-        if inside[name] >= _COVERED_SHARE * min(total, hot[place].size)
-    ]
+    named = [name for name, place in _zones() if inside[name] >= _COVERED_SHARE * min(total, hot[place].size)]
     named.sort(key=lambda name: -inside[name])
     return ((OUTSIDE,) if 2 * sum(inside.values()) < total else ()) + tuple(named)
 

@@ -66,7 +66,7 @@ def read_head(data: bytes) -> Head:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except Exception as error:  # noqa: BLE001  the one boundary around numpy's archive parser
+    except Exception as error:  # the one boundary around numpy's archive parser
         raise CardError("The head of the model cannot be read.", code="head-invalid") from error
     if set(arrays) != set(_NAMES):
         raise CardError("The head of the model holds other arrays than it should.", code="head-invalid")

@@ -20,11 +20,10 @@ def prepare(volume: Volume, spec: InputSpec) -> NDArray[np.float32]:
 
 def display_grey(volume: Volume) -> NDArray[np.uint8]:
     """The single frame as people see it on the screen, uint8 (rows, columns), larger = brighter."""
-    shown = to_display(volume)
-    if shown.shape[0] != 1:
+    if volume.pixels.shape[0] != 1:
         raise Unprocessable("This model reads one picture at a time.", code="one-picture-needed")
-    frame = shown[0]
-    return frame if frame.ndim == 2 else np.asarray(Image.fromarray(frame).convert("L"))
+    shown = to_display(volume)
+    return np.asarray(Image.fromarray(shown).convert("L")) if volume.is_colour else shown
 
 
 def prepare_grey(grey: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ from csss.accounts.permissions import Action
 from csss.accounts.step_up import Bound, Challenge, SendCode
 from csss.accounts.tables import StepUpMethod
 from csss.findings.tables import Analysis
-from csss.foundation.errors import Forbidden, Unprocessable
+from csss.foundation.errors import BadRequest, Forbidden, Unprocessable
 from csss.foundation.ids import new_id
 from csss.foundation.settings import Approval
 from csss.foundation.work import Work
@@ -60,7 +60,7 @@ def verify(
 ) -> Case:
     """A doctor signs the reading: own conclusion, notes, and an acknowledgement when the AI was unsure.
 
-    Raises `Unprocessable` with a code for what is missing: ``notes-empty``, ``conclusion-empty``,
+    Raises `BadRequest` (``notes-empty``) or `Unprocessable` with a code for what is missing: ``conclusion-empty``,
     ``agreement-missing``, ``image-not-opened``, ``acknowledgement-missing``.
     """
     case = find_case(work, actor, case_id, Action.VERIFY)
@@ -90,7 +90,8 @@ def _clean_reading(reading: ReadingFacts) -> ReadingFacts:
 
 def _check_reading(reading: ReadingFacts, analysis: Analysis | None) -> None:
     if not reading.notes:
-        raise Unprocessable("Write your notes; a report without notes cannot be signed.", code="notes-empty")
+        # 400 and not 422: the older systems answered so, and their clients look for it.
+        raise BadRequest("Write your notes; a report without notes cannot be signed.", code="notes-empty")
     if not reading.conclusion:
         raise Unprocessable("Choose your own conclusion.", code="conclusion-empty")
     if (analysis is None) != (reading.agrees_with_ai is None):

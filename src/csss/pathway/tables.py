@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import JSON, ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from csss.foundation.database import Base
+from csss.foundation.database import Base, Named
 from csss.pathway.states import State
 from csss.reports.content import SignOffStep
 
@@ -26,7 +26,7 @@ class Case(Base):
     analysis_id: Mapped[UUID | None] = mapped_column(ForeignKey("analysis.id"))
     doctor_id: Mapped[UUID | None] = mapped_column(ForeignKey("user_account.id"), index=True)
     uploader_id: Mapped[UUID] = mapped_column(ForeignKey("user_account.id"))
-    state: Mapped[State] = mapped_column(String(24))
+    state: Mapped[State] = mapped_column(Named(State))
     revision: Mapped[int] = mapped_column(default=0)
     version: Mapped[int] = mapped_column(default=1)
     issued: Mapped[int] = mapped_column(default=0)
@@ -64,7 +64,7 @@ class SignOff(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     case_id: Mapped[UUID] = mapped_column(ForeignKey("scan_case.id"), index=True)
     revision: Mapped[int]
-    step: Mapped[SignOffStep] = mapped_column(String(12))
+    step: Mapped[SignOffStep] = mapped_column(Named(SignOffStep))
     user_id: Mapped[UUID] = mapped_column(ForeignKey("user_account.id"))
     person_name: Mapped[str] = mapped_column(String(120))
     role: Mapped[str] = mapped_column(String(12))

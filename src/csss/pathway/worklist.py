@@ -131,7 +131,7 @@ def count_by_state(work: Work, actor: Actor) -> dict[State, int]:
     """Return how many cases this person can see in each state."""
     relation = require(actor, Action.LIST_SCANS)
     visible = related(select(Case), actor, relation).subquery()
-    rows = work.session.execute(select(visible.c.state, func.count()).group_by(visible.c.state)).tuples()
+    rows = work.session.execute(select(visible.c.state, func.count()).group_by(visible.c.state))
     return {State(state): count for state, count in rows}
 
 
@@ -213,3 +213,14 @@ def _read_cursor(cursor: str) -> tuple[datetime, UUID]:
         return datetime.fromisoformat(at), UUID(key)
     except (ValueError, TypeError, UnicodeError, AttributeError):
         raise BadRequest("This cursor is not one of ours; start the list again.", code="bad-cursor") from None
+
+
+# Reasons that concern the patient; all others are between the people who work on the case.
+_PATIENTS_REASONS = frozenset({State.QUARANTINED, State.REJECTED, State.CANCELLED})
+
+
+def reason_for(actor: Actor, state: str, reason: str | None) -> str | None:
+    """Return why a case is where it is, as far as this person may read it."""
+    if actor.role is Role.PATIENT and state not in _PATIENTS_REASONS:
+        return None
+    return reason

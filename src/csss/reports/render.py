@@ -2,6 +2,7 @@
 
 import base64
 import functools
+import io
 import json
 import re
 import unicodedata
@@ -12,6 +13,7 @@ from importlib import resources
 from typing import Any, Final
 
 import typst
+from PIL import Image
 
 from csss.foundation.errors import CsssError
 from csss.reports.content import (
@@ -27,16 +29,16 @@ from csss.reports.content import (
     statement,
 )
 
-_STANDARDS: Final[list[typst.PDFStandard]] = ["a-2b", "ua-1"]
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _STEP_NAMES: Final = {
     SignOffStep.VERIFIED: "Read and verified",
     SignOffStep.COMPLETED: "Medication completed",
     SignOffStep.APPROVED: "Approved for release",
 }
-_PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
-_LONG_WORD: Final = re.compile(r"\S{18,}")
-_UNBROKEN: Final = 12
+_PICTURE_MODES: Final = frozenset({"L", "LA", "P", "RGB", "RGBA"})
+_UNBROKEN: Final = 24
+_UNBROKEN_IN_TABLES: Final = 12
+_TABLES: Final = ("prescription", "sign_offs")
 _MARKS_IN_A_ROW: Final = 4
 _NEW_LINE: Final = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
 # Line feed, and the joiners that Persian, Indic scripts and emoji are spelt with.
@@ -57,17 +59,16 @@ def render_archive(content: ReportContent, *, scan_png: bytes, overlay_png: byte
     ``scan_png`` is the picture that was read, ``overlay_png`` the same picture under the heat map (None: no heat
     map is shown). Text reaches the typesetter as data only. What no font can show, and what could hide or reorder
     text, is printed as its code point, such as [U+202E]. Raises ``NotReleasable`` without full sign-offs,
-    ``RenderFailed`` for a picture that is not PNG or another language than English.
+    ``RenderFailed`` for a picture that is not a whole 8-bit PNG or another language than English.
     """
     if content.language != "en":
         raise RenderFailed("Reports can be written in English only.")
     printed = {**_printed(content), "has_overlay": overlay_png is not None}
     pictures = {"scan": _as_svg(scan_png), "overlay": _as_svg(overlay_png) if overlay_png is not None else ""}
-    # Sealed in UTC: the same moment gives the same file whatever offset it was recorded with.
     return _typeset(printed, pictures, content.issued_at.astimezone(UTC))
 
 
-def _typeset(printed: Any, pictures: dict[str, str], issued_at: datetime) -> bytes:
+def _typeset(printed: dict[str, Any], pictures: dict[str, str], issued_at: datetime) -> bytes:
     missing: frozenset[str] = frozenset()
     for _ in range(3):
         try:
@@ -80,16 +81,21 @@ def _typeset(printed: Any, pictures: dict[str, str], issued_at: datetime) -> byt
     try:
         return _compile(printed, None, pictures, issued_at)
     except typst.TypstError as error:
-        raise RenderFailed("The report could not be typeset.", facts={"detail": error.message[:200]}) from error
+        raise RenderFailed("The report could not be typeset.") from error
 
 
-def _compile(printed: Any, missing: frozenset[str] | None, pictures: dict[str, str], issued_at: datetime) -> bytes:
-    displayable = _each_text(printed, lambda text: _displayable(text, missing))
+def _compile(
+    printed: dict[str, Any], missing: frozenset[str] | None, pictures: dict[str, str], issued_at: datetime
+) -> bytes:
+    def fitted(part: Any, unbroken: int) -> Any:
+        return _each_text(part, lambda text: _breakable(_displayable(text, missing), unbroken))
+
+    shown = {key: fitted(part, _UNBROKEN_IN_TABLES if key in _TABLES else _UNBROKEN) for key, part in printed.items()}
     compiler = typst.Compiler(_template(), font_paths=_fonts())
     pdf = compiler.compile(
         format="pdf",
-        sys_inputs={"report": json.dumps(displayable, ensure_ascii=False), **pictures},
-        pdf_standards=_STANDARDS,
+        sys_inputs={"report": json.dumps(shown, ensure_ascii=False), **pictures},
+        pdf_standards=["a-2b", "ua-1"],
         timestamp=issued_at,
     )
     if not isinstance(pdf, bytes):
@@ -109,9 +115,14 @@ def _fonts() -> typst.Fonts:
 
 def _as_svg(png: bytes) -> str:
     # typst takes strings only; a PNG inside an SVG travels as one, without a file that holds a patient's picture.
-    if not png.startswith(_PNG_SIGNATURE) or png[12:16] != b"IHDR":
-        raise RenderFailed("The picture for the report is not a PNG.")
-    width, height = int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")
+    # It refuses damaged pixels, but draws nothing, without a word, where it cannot read the head: so that is read here.
+    try:
+        with Image.open(io.BytesIO(png), formats=["PNG"]) as picture:
+            if picture.mode not in _PICTURE_MODES:
+                raise RenderFailed("The picture for the report is not an 8-bit grey or colour picture.")
+            width, height = picture.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise RenderFailed("The picture for the report is not a readable PNG.") from error
     encoded = base64.b64encode(png).decode("ascii")
     size = f'width="{width}" height="{height}"'
     return (
@@ -220,7 +231,7 @@ def _ai(ai: AiFacts) -> dict[str, Any]:
         "label": _label(ai.label),
         "uncertain": ai.uncertain,
         "facts": _known(
-            ("Likeliest class", _label(ai.top_label)),
+            ("Likeliest class", None if ai.label == ai.top_label else _label(ai.top_label)),
             ("Confidence", _percent(ai.confidence)),
             ("Threshold", _percent(ai.tau)),
             ("Risk level", ai.risk),
@@ -284,8 +295,8 @@ def _integrity(content: ReportContent) -> dict[str, Any]:
 
 
 def _watermark(content: ReportContent) -> list[str]:
-    first = "PHANTOM" if content.phantom else content.hospital_name[:32]
-    return [first, f"{content.report_id[:32]} v{content.version}"]
+    first = "PHANTOM" if content.phantom else content.hospital_name[:36]
+    return [first, f"{content.report_id[:36]} v{content.version}"]
 
 
 def _known(*pairs: tuple[str, str | None]) -> list[list[str]]:
@@ -333,20 +344,24 @@ def _literal(text: str) -> str:
 
 
 def _displayable(text: str, missing: frozenset[str] | None) -> str:
-    """Return text with the missing characters (None: all but ASCII) as code points and long words breakable."""
-    shown = "".join(
+    """Return text with the missing characters (None: all but ASCII) as code points."""
+    return "".join(
         _code_point(character) if not character.isascii() and (missing is None or character in missing) else character
         for character in text
     )
-    return _LONG_WORD.sub(_breakable, shown)
 
 
-def _breakable(word: re.Match[str]) -> str:
-    # A zero-width space between letters of a joining script would change their shapes, so only others are cut.
-    letters = word[0]
-    if any(unicodedata.bidirectional(letter) == "AL" for letter in letters):
-        return letters
-    return "\u200b".join(letters[start : start + _UNBROKEN] for start in range(0, len(letters), _UNBROKEN))
+def _breakable(text: str, unbroken: int) -> str:
+    """Return text whose words may be broken after ``unbroken`` characters, so that none runs off the page."""
+
+    def cut(match: re.Match[str]) -> str:
+        word = match[0]
+        # A zero-width space would change the shapes of joined letters.
+        if any(unicodedata.bidirectional(letter) == "AL" for letter in word):
+            return word
+        return "\u200b".join(word[start : start + unbroken] for start in range(0, len(word), unbroken))
+
+    return re.sub(rf"\S{{{unbroken + 1},}}", cut, text)
 
 
 def _code_point(character: str) -> str:

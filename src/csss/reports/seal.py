@@ -9,13 +9,13 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import pikepdf
-from asn1crypto import keys as asn1_keys
+from asn1crypto import cms, core
 from asn1crypto import x509 as asn1_x509
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
-from cryptography.x509.oid import NameOID, ObjectIdentifier
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 from pyhanko.pdf_utils.reader import PdfFileReader
 from pyhanko.pdf_utils.writer import BasePdfFileWriter
@@ -29,8 +29,10 @@ from csss.foundation.errors import CsssError, Unavailable
 
 FIELD_NAME: Final = "ReportSeal"
 SITE_CERTIFICATE_DAYS: Final = 3650
+RSA_KEY_BITS: Final = 3072
 _DOCUMENT_SIGNING: Final = ObjectIdentifier("1.3.6.1.5.5.7.3.36")
 _RESERVED_BYTES: Final = 16384
+_DIGEST: Final = "sha256"
 # No vowels, so that no word appears by chance; nothing that a screen font makes look like something else.
 _TYPEABLE: Final = "bcdfghjkmnpqrstvwxyz23456789"
 _GROUPS: Final = 3
@@ -51,7 +53,10 @@ class SigningUnavailable(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class SigningIdentity:
-    """The site's private key (ECDSA P-256 or RSA >= 3072) and its certificate, DER encoded."""
+    """The site's private RSA key and its certificate, DER encoded.
+
+    RSA only: a P-256 signature is a PDF 2.0 extension (ISO/TS 32002), which would void the archive's PDF/A-2 claim.
+    """
 
     key_der: bytes
     certificate_der: bytes
@@ -63,10 +68,10 @@ class SigningIdentity:
             key, certificate, _ = pkcs12.load_key_and_certificates(bundle, password)
         except ValueError as error:
             raise SigningUnavailable("The signing key cannot be opened with its password.") from error
-        if certificate is None or not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
-            raise SigningUnavailable("The signing bundle needs one EC or RSA key and its certificate.")
-        if key.key_size < (256 if isinstance(key, ec.EllipticCurvePrivateKey) else 3072):
-            raise SigningUnavailable("The signing key is too short: EC needs 256 bits, RSA 3072.")
+        if certificate is None or not isinstance(key, rsa.RSAPrivateKey):
+            raise SigningUnavailable("The signing bundle needs one RSA key and its certificate.")
+        if key.key_size < RSA_KEY_BITS:
+            raise SigningUnavailable(f"The signing key is too short: it needs {RSA_KEY_BITS} bits.")
         return cls(
             key.private_bytes(
                 serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -108,12 +113,13 @@ class SealVerdict:
 
 
 def make_site_identity(name: str, *, password: bytes, made_at: datetime) -> bytes:
-    """Return a PKCS#12 bundle with a new P-256 key and a self-signed document-signing certificate (RFC 9336).
+    """Return a PKCS#12 bundle with a new RSA-3072 key and a self-signed document-signing certificate (RFC 9336).
 
     ``name`` (at most 64 characters are kept, X.520's limit) is the common name that a PDF viewer shows.
     The certificate is valid from a day before ``made_at``, against clock skew, for ten years.
     """
-    key = ec.generate_private_key(ec.SECP256R1())
+    # E-mail protection beside document signing: older viewers (NSS) know no other purpose for signed documents.
+    key = rsa.generate_private_key(public_exponent=65537, key_size=RSA_KEY_BITS)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
     usage = x509.KeyUsage(True, True, False, False, False, False, False, False, False)
     certificate = (
@@ -126,7 +132,7 @@ def make_site_identity(name: str, *, password: bytes, made_at: datetime) -> byte
         .not_valid_after(made_at + timedelta(days=SITE_CERTIFICATE_DAYS))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(usage, critical=True)
-        .add_extension(x509.ExtendedKeyUsage([_DOCUMENT_SIGNING]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([_DOCUMENT_SIGNING, ExtendedKeyUsageOID.EMAIL_PROTECTION]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
@@ -221,6 +227,34 @@ def _drop_pdfa_claim(document: pikepdf.Pdf) -> None:
                 del metadata[key]
 
 
+class _MetadataKeepingWriter(IncrementalPdfFileWriter):
+    """A writer whose revision holds the signature and nothing else."""
+
+    def _update_meta(self) -> None:
+        # pyHanko would rewrite the XMP packet with the machine's clock and its own name, against the PDF/A claim.
+        return
+
+
+class _SiteSigner(signers.Signer):
+    """Signs with the site's key (RSASSA-PKCS1-v1_5, which every viewer knows)."""
+
+    def __init__(self, identity: SigningIdentity) -> None:
+        super().__init__(
+            signing_cert=asn1_x509.Certificate.load(identity.certificate_der),
+            cert_registry=SimpleCertificateStore(),  # type: ignore[no-untyped-call]
+        )
+        # The key was checked when its bundle was opened; checking it again costs 80 ms a report.
+        key = serialization.load_der_private_key(identity.key_der, None, unsafe_skip_rsa_key_validation=True)
+        if not isinstance(key, rsa.RSAPrivateKey):
+            raise SigningUnavailable("The signing key is not an RSA key.")
+        self._key = key
+
+    async def async_sign_raw(self, data: bytes, digest_algorithm: str, dry_run: bool = False) -> bytes:
+        if digest_algorithm != _DIGEST:
+            raise SigningUnavailable(f"The site signs with {_DIGEST} only.")
+        return self._key.sign(data, padding.PKCS1v15(), hashes.SHA256())
+
+
 class _SignerAtTime(signers.PdfSigner):
     """A signer that writes the caller's time, not the machine's, as the time of signing."""
 
@@ -234,23 +268,19 @@ class _SignerAtTime(signers.PdfSigner):
 
 def _certify(pdf: bytes, identity: SigningIdentity, *, signed_at: datetime, password: str | None) -> bytes:
     identity.check_valid_at(signed_at)
-    writer = IncrementalPdfFileWriter(io.BytesIO(pdf))
+    writer = _MetadataKeepingWriter(io.BytesIO(pdf))
     if password is not None:
         writer.encrypt(password)  # type: ignore[no-untyped-call]
     signer = _SignerAtTime(
         signers.PdfSignatureMetadata(
             field_name=FIELD_NAME,
-            md_algorithm="sha256",
+            md_algorithm=_DIGEST,
             subfilter=fields.SigSeedSubFilter.PADES,
             certify=True,
             docmdp_permissions=fields.MDPPerm.NO_CHANGES,
             reason="Issued after medical review and approval",
         ),
-        signer=signers.SimpleSigner(
-            signing_cert=asn1_x509.Certificate.load(identity.certificate_der),
-            signing_key=asn1_keys.PrivateKeyInfo.load(identity.key_der),
-            cert_registry=SimpleCertificateStore(),  # type: ignore[no-untyped-call]
-        ),
+        signer=_SiteSigner(identity),
         # Outside the page: PDF/UA wants every widget on a page tagged, PDF/A forbids hiding it (pyHanko's note).
         new_field_spec=fields.SigFieldSpec(
             FIELD_NAME,
@@ -282,7 +312,7 @@ def _judge(pdf: bytes, identity: SigningIdentity, password: str | None) -> SealV
         trusted=status.trusted and signature.signer_cert.dump() == identity.certificate_der,
         signed_at=signed_at,
     )
-    return _with_reason(verdict, _container_flaw(pdf, signature), bottom_line=status.bottom_line)
+    return _with_reason(verdict, _container_flaw(pdf, signature, identity), bottom_line=status.bottom_line)
 
 
 def _with_reason(verdict: SealVerdict, flaw: str, *, bottom_line: bool) -> SealVerdict:
@@ -301,33 +331,48 @@ def _with_reason(verdict: SealVerdict, flaw: str, *, bottom_line: bool) -> SealV
 
 
 def _is_certification(reader: PdfFileReader, signature: EmbeddedPdfSignature) -> bool:
-    permissions = reader.root.get("/Perms")
-    return permissions is not None and permissions.raw_get("/DocMDP") == signature.sig_field.raw_get("/V")
+    if "/Perms" not in reader.root:
+        return False
+    return bool(reader.root["/Perms"].raw_get("/DocMDP") == signature.sig_field.raw_get("/V"))
 
 
-def _container_flaw(pdf: bytes, signature: EmbeddedPdfSignature) -> str:
+def _container_flaw(pdf: bytes, signature: EmbeddedPdfSignature, identity: SigningIdentity) -> str:
     start, covered, resumed, _ = (int(part) for part in signature.byte_range)
     container = pdf[start + covered : resumed]
     match = re.fullmatch(rb"<([0-9A-F]+)>", container)
     if match is None:
         return "the signature container is not in the form it was written in"
     octets = bytes.fromhex(match[1].decode("ascii"))
-    message = signature.signed_data
-    signed_length = len(signature.sig_object.raw_get("/Contents").original_bytes)
-    der_length = _der_length(octets)
-    if any(octets[der_length:]) or signed_length != len(octets):
-        return "the signature container holds more than the signature"
-    if len(message["certificates"]) != 1 or message["signer_infos"][0]["unsigned_attrs"].native:
-        return "the signature carries unsigned additions"
+    written = _written_container(signature, identity).ljust(len(octets), b"\x00")
+    if octets != written or signature.pkcs7_content != octets:
+        return "the signature container holds more or other than the signature"
     return ""
 
 
-def _der_length(octets: bytes) -> int:
-    """Return the length of the outermost DER value including its header (X.690, 8.1.3)."""
-    if octets[1] < 0x80:
-        return 2 + octets[1]
-    width = octets[1] & 0x7F
-    return 2 + width + int.from_bytes(octets[2 : 2 + width], "big")
+def _written_container(signature: EmbeddedPdfSignature, identity: SigningIdentity) -> bytes:
+    """Return the CMS container (RFC 5652) as this module writes it around the given signed attributes and signature.
+
+    No digest covers the container, so what the signature does not vouch for must be what it always is.
+    """
+    certificate = asn1_x509.Certificate.load(identity.certificate_der)
+    digest = {"algorithm": _DIGEST, "parameters": core.Null()}
+    signer = {
+        "version": "v1",
+        "sid": {"issuer_and_serial_number": {"issuer": certificate.issuer, "serial_number": certificate.serial_number}},
+        "digest_algorithm": digest,
+        "signed_attrs": signature.signer_info["signed_attrs"],
+        "signature_algorithm": {"algorithm": f"{_DIGEST}_rsa", "parameters": core.Null()},
+        "signature": signature.signer_info["signature"].native,
+    }
+    content = {
+        "version": "v1",
+        "digest_algorithms": [digest],
+        "encap_content_info": {"content_type": "data"},
+        "certificates": [certificate],
+        "signer_infos": [signer],
+    }
+    container: bytes = cms.ContentInfo({"content_type": "signed_data", "content": content}).dump()
+    return container
 
 
 def _refused(reason: str) -> SealVerdict:

@@ -119,6 +119,7 @@ def check_csrf(request: Request, given: str | None) -> None:
 
 
 def csrf_by_header(request: Request) -> None:
-    """Dependency of the JSON door: unsafe requests with a cookie carry the token in a header."""
-    if request.method not in SAFE_METHODS:
+    """Dependency of the JSON door: unsafe requests with a session cookie carry the token in a header."""
+    has_cookie = cookie_name(parts_of(request).settings) in request.cookies
+    if request.method not in SAFE_METHODS and has_cookie:
         check_csrf(request, request.headers.get(CSRF_HEADER))

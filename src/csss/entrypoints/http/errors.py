@@ -24,6 +24,7 @@ _TITLES = {
     404: "Not found",
     405: "Method not allowed",
     409: "Conflict",
+    501: "Not built yet",
     413: "Too large",
     415: "Unsupported type",
     422: "Cannot be processed",

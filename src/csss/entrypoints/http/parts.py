@@ -1,8 +1,9 @@
 """What the doors are given by the composition root, once for the whole application."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.requests import HTTPConnection
 
 from csss.accounts.sign_in import SignInDesk
@@ -45,3 +46,6 @@ def parts_of(connection: HTTPConnection) -> Parts:
 def get_parts(request: Request) -> Parts:
     """The same, as a dependency."""
     return parts_of(request)
+
+
+PartsDep = Annotated[Parts, Depends(get_parts)]

@@ -30,7 +30,8 @@ _UID = re.compile(r"[0-9.]{1,64}")
 class Layout:
     """Where things are in a DICOM file that passed the walk.
 
-    ``data`` is the whole file with its data set inflated; ``pixels`` are the (start, end) byte ranges of
+    ``data`` is the whole file with its data set inflated; its elements before the pixels are at
+    ``dataset_start:header_end``; ``pixels`` are the (start, end) byte ranges of
     the pixel data: one for native pixels, and for encapsulated pixels one per fragment, without the offset table.
     """
 
@@ -38,7 +39,8 @@ class Layout:
     transfer_syntax: str
     dataset_start: int
     pixel_tag: int | None
-    pixel_start: int
+    header_end: int
+    pixel_vr: str
     encapsulated: bool
     pixels: tuple[tuple[int, int], ...]
 
@@ -69,6 +71,7 @@ class _State:
     elements: int = 0
     last_tag: int = -1
     pixel: _Element | None = None
+    header_end: int = 0
     fragments: list[tuple[int, int]] = field(default_factory=list)
 
 
@@ -102,7 +105,8 @@ def walk_dicom(data: bytes, limits: Limits) -> Layout:
         transfer_syntax=syntax,
         dataset_start=start,
         pixel_tag=pixel.tag if pixel else None,
-        pixel_start=pixel.start if pixel else len(data),
+        header_end=state.header_end if pixel else len(data),
+        pixel_vr=pixel.vr.decode() if pixel else "",
         encapsulated=encapsulated,
         pixels=ranges,
     )
@@ -208,9 +212,9 @@ class _Walker:
             self._pop(state)
             return
         element = self._read(state)
-        state.position = element.start
         if not state.stack:
             self._check_order(state, element)
+        state.position = element.start
         if element.length == UNDEFINED:
             self._enter_undefined(state, element, end)
         elif element.start + element.length > end:
@@ -235,7 +239,7 @@ class _Walker:
         if element.tag in PIXEL_TAGS:
             if state.pixel is not None:
                 raise _damaged()
-            state.pixel = element
+            state.pixel, state.header_end = element, state.position
 
     def _enter_undefined(self, state: _State, element: _Element, end: int) -> None:
         if element.vr in (b"OB", b"OW") or (element.tag in PIXEL_TAGS and not element.vr):

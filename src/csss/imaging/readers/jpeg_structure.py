@@ -21,7 +21,7 @@ _JPEG_LS = 0xF7
 
 @dataclass(frozen=True, slots=True)
 class JpegHeader:
-    """The start-of-frame of a stream, how many scans follow, and where the stream ends (bytes)."""
+    """The start-of-frame of a stream, how many scans follow, and where the last scan and the stream end."""
 
     process: int
     rows: int
@@ -29,6 +29,8 @@ class JpegHeader:
     components: int
     bits: int
     scans: int
+    scan_start: int
+    scan_end: int
     end: int
 
 
@@ -36,6 +38,8 @@ class JpegHeader:
 class _Walk:
     frame: tuple[int, int, int, int, int] | None = None
     scans: int = 0
+    scan_start: int = 0
+    scan_end: int = 0
     covered: set[int] = field(default_factory=set)
 
 
@@ -106,7 +110,8 @@ def _take_scan(walk: _Walk, body: bytes, end: int, data: bytes, max_scans: int) 
         raise DamagedFile("The JPEG stream ends too early.", code="truncated")
     if finish.start() == end:
         raise DamagedFile("A scan of the JPEG stream is empty.", code="damaged-jpeg")
-    return finish.start()
+    walk.scan_start, walk.scan_end = end, finish.start()
+    return walk.scan_end
 
 
 def _finish(walk: _Walk, end: int) -> JpegHeader:
@@ -115,4 +120,4 @@ def _finish(walk: _Walk, end: int) -> JpegHeader:
     process, bits, rows, columns, components = walk.frame
     if len(walk.covered) < components:
         raise DamagedFile("The JPEG stream lacks a colour that it declares.", code="truncated")
-    return JpegHeader(process, rows, columns, components, bits, walk.scans, end)
+    return JpegHeader(process, rows, columns, components, bits, walk.scans, walk.scan_start, walk.scan_end, end)

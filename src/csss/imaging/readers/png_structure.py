@@ -35,6 +35,11 @@ class PngHeader:
     colour_type: int
     interlaced: bool
 
+    @property
+    def is_grey(self) -> bool:
+        """True for the colour types without colour."""
+        return self.colour_type in (0, 4)
+
     def raw_bytes(self) -> int:
         """Size of the filtered image data that the IDAT chunks must inflate to."""
         bits_per_pixel = self.bits * _CHANNELS[self.colour_type]

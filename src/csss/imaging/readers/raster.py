@@ -1,6 +1,7 @@
 """Read PNG and JPEG files strictly: structure first, then Pillow on a cleaned copy."""
 
 import io
+import re
 import warnings
 
 import numpy as np
@@ -14,6 +15,10 @@ from csss.imaging.sniff import FileKind
 from csss.imaging.volume import Pixels, Volume
 
 BASELINE_TO_PROGRESSIVE = frozenset({0xC0, 0xC1, 0xC2})
+_PROGRESSIVE = 0xC2
+_FILLED = 128
+_FILLER = bytes((37 * number * number + 11 * number) % 251 for number in range(1024))
+_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -24,8 +29,12 @@ def read_png(data: bytes, limits: Limits) -> Volume:
     orientation is applied. Raises FileTooLarge, DamagedFile, RefusedFile or BlankImage.
     """
     limits.check_size(FileKind.PNG, len(data))
-    _, clean = check_png(data, limits)
-    return _volume(decode_with_pillow(clean, FileKind.PNG), FileKind.PNG)
+    header, clean = check_png(data, limits)
+    pixels = decode_with_pillow(clean, FileKind.PNG)
+    if header.is_grey and pixels.ndim == 3:
+        # Pillow has no grey mode for 16 bits with transparency and answers with three equal channels.
+        pixels = pixels[..., 0]
+    return _volume(pixels, FileKind.PNG)
 
 
 def read_jpeg(data: bytes, limits: Limits) -> Volume:
@@ -38,7 +47,7 @@ def read_jpeg(data: bytes, limits: Limits) -> Volume:
     header = check_jpeg(data, max_scans=limits.jpeg_scans)
     check_jpeg_process(header)
     limits.check_pixels(FileKind.JPEG, rows=header.rows, columns=header.columns)
-    return _volume(decode_with_pillow(data[: header.end], FileKind.JPEG), FileKind.JPEG)
+    return _volume(decode_jpeg(data, header), FileKind.JPEG)
 
 
 def check_jpeg_process(header: JpegHeader) -> None:
@@ -47,6 +56,34 @@ def check_jpeg_process(header: JpegHeader) -> None:
         raise UnsupportedFile("This kind of JPEG compression is not supported.", code="jpeg-process-unsupported")
     if header.bits != 8:
         raise UnsupportedFile("JPEG with 12 bits is not supported.", code="jpeg-depth-unsupported")
+
+
+def decode_jpeg(data: bytes, header: JpegHeader) -> Pixels:
+    """Return the pixels of a walked JPEG; raises DamagedFile (``truncated``) when its last scan is cut.
+
+    A scan that was cut and closed with an end marker decodes without an error: libjpeg fills the rest with
+    grey. Such a scan reads on into bytes put behind it, and a whole one does not, so a second decode tells.
+    """
+    pixels = decode_with_pillow(data[: header.end], FileKind.JPEG)
+    if header.process == _PROGRESSIVE or _has_grey_corner(pixels):
+        longer = data[: header.scan_end] + _continuation(data, header) + data[header.scan_end : header.end]
+        if not np.array_equal(decode_with_pillow(longer, FileKind.JPEG), pixels):
+            raise DamagedFile("The JPEG stream ends too early.", code="truncated")
+    return pixels
+
+
+def _continuation(data: bytes, header: JpegHeader) -> bytes:
+    # Where the scan has restart markers the next ones are needed too: a scan may be cut right before one.
+    restarts = _RESTART.findall(data, header.scan_start, header.scan_end)
+    expected = (restarts[-1][1] - 0xD0 + 1) % 8 if restarts else 0
+    return b"".join(_FILLER + bytes([0xFF, 0xD0 + (expected + number) % 8]) for number in range(8)) + _FILLER
+
+
+def _has_grey_corner(pixels: Pixels) -> bool:
+    # The filled part reaches the last corner, wherever EXIF orientation has turned it.
+    corners = pixels[:: max(1, len(pixels) - 1), :: max(1, pixels.shape[1] - 1)].astype(int)
+    distance = np.abs(corners.reshape(-1, 1 if pixels.ndim == 2 else 3) - _FILLED)
+    return bool((distance <= 1).all(axis=1).any())
 
 
 def decode_with_pillow(data: bytes, kind: FileKind) -> Pixels:
@@ -63,7 +100,7 @@ def decode_with_pillow(data: bytes, kind: FileKind) -> Pixels:
                 return _to_array(ImageOps.exif_transpose(image))
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001 - a foreign parser may raise anything
+    except Exception as error:
         raise DamagedFile(f"The {kind} file is damaged and cannot be decoded.", code="damaged-file") from error
 
 

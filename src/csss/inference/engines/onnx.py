@@ -20,7 +20,7 @@ class OnnxEngine:
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         try:
             (features,) = self._session.run([FEATURES], {self._input_name: batch})
-        except Exception as error:  # noqa: BLE001  the one boundary around the foreign runtime
+        except Exception as error:  # the one boundary around the foreign runtime
             raise InferenceRefused("The model could not be run.", code="model-run-failed") from error
         result: NDArray[np.float32] = features
         return result
@@ -42,7 +42,7 @@ def open_onnx(model: bytes, threads: int) -> OnnxEngine:
     try:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         outputs = [output.name for output in session.get_outputs()]
-    except Exception as error:  # noqa: BLE001  the one boundary around the foreign parser
+    except Exception as error:  # the one boundary around the foreign parser
         raise CardError("The network of the model cannot be opened.", code="model-unreadable") from error
     if FEATURES not in outputs or len(session.get_inputs()) != 1:
         raise CardError("The network does not map one picture to features.", code="model-unreadable")

@@ -43,10 +43,12 @@ def classify(volume: Volume, card: ModelCard, head: Head, engine: Engine) -> Pre
     batch = prepare(volume, card.input)
     prepared = perf_counter()
     features = _single(engine.run(batch), head)
-    pooled = features.mean(axis=(1, 2))
-    hidden, logits = head.logits(pooled)
-    probabilities = soften(logits, card.calibration.temperature)
-    distance = head.distance(pooled)
+    # Overflow needs no warning here: what it leaves is not finite, and `judge` refuses that.
+    with np.errstate(over="ignore", invalid="ignore"):
+        pooled = features.mean(axis=(1, 2))
+        hidden, logits = head.logits(pooled)
+        probabilities = soften(logits, card.calibration.temperature)
+        distance = head.distance(pooled)
     verdict = judge(probabilities, len(card.labels), card.threshold.tau, distance, card.ood.limit)
     ran = perf_counter()
     heat = grad_cam(features, hidden, head, verdict.top_index) if card.explanation.shown else None
@@ -81,16 +83,14 @@ def classify(volume: Volume, card: ModelCard, head: Head, engine: Engine) -> Pre
 
 def soften(logits: Floats, temperature: float) -> NDArray[np.float64]:
     """softmax(logits / temperature) in double precision, (C,); not finite where the logits are not."""
-    scaled = logits.astype(np.float64) / temperature
-    with np.errstate(invalid="ignore", over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = logits.astype(np.float64) / temperature
         powers = np.exp(scaled - scaled.max())
         shares: NDArray[np.float64] = powers / powers.sum()
     return shares
 
 
-def judge(
-    probabilities: NDArray[np.floating], labels: int, tau: float, distance: float, limit: float
-) -> Verdict:
+def judge(probabilities: NDArray[np.floating], labels: int, tau: float, distance: float, limit: float) -> Verdict:
     """The papers' rule ``max p >= tau``, and the distance rule ``distance <= limit``; both fail closed.
 
     Raises InferenceRefused for anything but ``labels`` finite shares in [0, 1] that sum to 1, for a
@@ -137,4 +137,5 @@ def _single(features: Floats, head: Head) -> Floats:
         raise InferenceRefused("The model answered in another shape.", code="model-output-wrong-shape")
     if not np.isfinite(features).all():
         raise InferenceRefused("The model's answer is not a number.", code="model-output-not-finite")
-    return features[0]
+    single: Floats = features[0]
+    return single

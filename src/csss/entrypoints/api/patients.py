@@ -1,0 +1,24 @@
+"""JSON routes: a doctor's patients."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from csss import patients
+from csss.entrypoints.api.shapes import PatientForm, Patients, PatientShape
+from csss.entrypoints.http.actor import ActorDep
+from csss.entrypoints.http.work import WorkDep
+
+router = APIRouter(prefix="/patients", tags=["patients"])
+
+
+@router.get("")
+def list_patients(work: WorkDep, actor: ActorDep, search: Annotated[str, Query(max_length=100)] = "") -> Patients:
+    """The patients in this doctor's care, by name."""
+    return Patients(items=[PatientShape.of(patient) for patient in patients.in_care(work, actor, search=search)])
+
+
+@router.post("", status_code=201)
+def register_patient(form: PatientForm, work: WorkDep, actor: ActorDep) -> PatientShape:
+    """Register a patient who has no account; the doctor cares for them from now on."""
+    return PatientShape.of(patients.register(work, actor, name=form.name, birth_date=form.birth_date, sex=form.sex))

@@ -1,0 +1,188 @@
+"""Read picture files with one model, without server or database: the Python call behind ``csss predict``."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Protocol
+
+from csss.foundation.errors import CsssError, NotFound, Unprocessable
+from csss.imaging.limits import Limits
+from csss.imaging.sniff import HEAD_BYTES, FileKind, sniff
+from csss.imaging.volume import Volume
+from csss.inference.prediction import Prediction, Stage
+from csss.inference.shelf import Model, Shelf, accepts
+
+COLUMNS = (
+    "file",
+    "label",
+    "confidence",
+    "threshold",
+    "uncertain",
+    "uncertain_reasons",
+    "risk",
+    "regions",
+    "probabilities",
+    "model",
+    "version",
+    "sha256",
+    "milliseconds",
+    "error",
+    "message",
+)
+
+
+class Decoder(Protocol):
+    """What decodes a file: the imaging sandbox, or a reader in this process for trusted files."""
+
+    def decode(self, data: bytes, kind: FileKind) -> Volume: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FileError:
+    """Why a file got no prediction."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FileReading:
+    """What came of one file: either ``prediction`` (and the decoded ``volume``) or ``error``.
+
+    ``sha256`` is the hash of the file's bytes, None when they could not be read. ``stage_ms`` are the
+    wall-clock milliseconds of read, decode, prepare, model and explain, as far as the file came.
+    """
+
+    file: str
+    sha256: str | None
+    volume: Volume | None
+    prediction: Prediction | None
+    error: FileError | None
+    stage_ms: tuple[tuple[Stage, float], ...]
+
+
+def predict_files(
+    paths: Iterable[Path],
+    *,
+    shelf: Shelf,
+    decoder: Decoder,
+    model: str = "chest-mobilenetv2",
+    modality: str = "DX",
+    body_part: str = "CHEST",
+) -> Iterator[FileReading]:
+    """One reading per file, in the order given; folders are walked in sorted order, hidden files skipped.
+
+    ``modality`` and ``body_part`` are taken for files that do not state their own; a file that states
+    another kind gets the error ``no-model-fits``. Every refusal of a file is a reading with its error
+    code, never an exception. Raises NotFound ``model-unknown`` and CardError before the first file.
+    """
+    chosen = shelf.model(model)
+    chosen.open()
+    files = (file for path in paths for file in _walk(path))
+    return (_read(file, chosen, decoder, modality, body_part) for file in files)
+
+
+def to_json(reading: FileReading) -> str:
+    """One line of JSON: the result of the file, or its error with code and message."""
+    return json.dumps(_content(reading), ensure_ascii=False, allow_nan=False)
+
+
+def to_row(reading: FileReading) -> tuple[str, ...]:
+    """The cells of ``COLUMNS`` for a CSV file; no cell can start a formula in a spreadsheet."""
+    content = _content(reading)
+    refusal = content.pop("error", None)
+    if isinstance(refusal, dict):
+        content |= {"error": refusal["code"], "message": refusal["message"]}
+    return tuple(_cell(content.get(column)) for column in COLUMNS)
+
+
+def _walk(path: Path) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path
+        return
+    for folder, below, names in os.walk(path):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        yield from (Path(folder, name) for name in sorted(names) if not name.startswith("."))
+
+
+def _read(file: Path, model: Model, decoder: Decoder, modality: str, body_part: str) -> FileReading:
+    stages: list[tuple[Stage, float]] = []
+    sha256: str | None = None
+    try:
+        started = perf_counter()
+        kind, data = _load(file)
+        sha256 = hashlib.sha256(data).hexdigest()
+        loaded = perf_counter()
+        stages.append((Stage.READ, 1000.0 * (loaded - started)))
+        volume = decoder.decode(data, kind)
+        stages.append((Stage.DECODE, 1000.0 * (perf_counter() - loaded)))
+        _check_fits(volume, model, modality, body_part)
+        prediction = model.predict(volume)
+    except CsssError as error:
+        return FileReading(str(file), sha256, None, None, FileError(error.code, error.message), tuple(stages))
+    return FileReading(str(file), sha256, volume, prediction, None, (*stages, *prediction.stage_ms))
+
+
+def _load(file: Path) -> tuple[FileKind, bytes]:
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(HEAD_BYTES)
+            kind = sniff(head, file.name)
+            limit = Limits().max_bytes(kind)
+            data = head + stream.read(max(limit + 1 - len(head), 0))
+    except FileNotFoundError as error:
+        raise NotFound("There is no such file.", code="file-missing") from error
+    except OSError as error:
+        raise Unprocessable("The file cannot be read.", code="file-unreadable") from error
+    Limits().check_size(kind, len(data))
+    return kind, data
+
+
+def _check_fits(volume: Volume, model: Model, modality: str, body_part: str) -> None:
+    said = (volume.modality or modality, volume.body_part or body_part)
+    if not accepts(model.card, *said):
+        raise Unprocessable(
+            f"The picture is {said[0]} of {said[1]}; {model.card.name} does not read that.",
+            code="no-model-fits",
+        )
+
+
+def _content(reading: FileReading) -> dict[str, object]:
+    prediction = reading.prediction
+    if prediction is None:
+        error = reading.error or FileError("internal-error", "The file was not read.")
+        return {
+            "file": reading.file,
+            "sha256": reading.sha256,
+            "error": {"code": error.code, "message": error.message},
+        }
+    return {
+        "file": reading.file,
+        "label": prediction.label,
+        "top_label": prediction.top_label,
+        "confidence": prediction.confidence,
+        "probabilities": dict(prediction.probabilities),
+        "threshold": prediction.tau,
+        "uncertain": prediction.uncertain,
+        "uncertain_reasons": list(prediction.uncertain_reasons),
+        "risk": prediction.risk,
+        "regions": list(prediction.regions),
+        "model": prediction.model,
+        "version": prediction.version,
+        "model_sha256": prediction.model_sha256,
+        "sha256": reading.sha256,
+        "milliseconds": {stage: round(value, 3) for stage, value in reading.stage_ms},
+    }
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return "; ".join(str(item) for item in value)
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | bool) else str(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

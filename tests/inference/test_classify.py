@@ -1,0 +1,210 @@
+"""Classification: the threshold rule, what closes it, the risk, and the whole chain on a made-up model."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from tiny_model import CHANNELS, make_card, make_head, make_network, make_volume
+
+from csss.imaging.sniff import FileKind
+from csss.imaging.volume import Volume, pixel_sha256
+from csss.inference.card import ModelCard, Risk
+from csss.inference.engines.onnx import open_onnx
+from csss.inference.explain import grad_cam, name_regions
+from csss.inference.head import write_head
+from csss.inference.prediction import InferenceRefused, Stage, UncertainReason
+from csss.inference.prepare import prepare
+from csss.inference.tasks.classify import classify, judge, rate_risk, soften
+
+CARD = make_card(make_network(), write_head(make_head()), b"")
+FLOATS = st.floats(allow_nan=True, allow_infinity=True, width=64)
+
+
+class FixedEngine:
+    """Answers every picture with the same feature maps."""
+
+    def __init__(self, features: np.ndarray) -> None:
+        self.features = features
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        return self.features
+
+
+def refusal(features: np.ndarray, card: ModelCard = CARD) -> str:
+    with pytest.raises(InferenceRefused) as caught:
+        classify(make_volume(), card, make_head(), FixedEngine(features))
+    return caught.value.code
+
+
+def test_classify_gives_the_whole_answer() -> None:
+    volume, head, engine = make_volume(), make_head(), open_onnx(make_network(), 1)
+    prediction = classify(volume, CARD, head, engine)
+    features = engine.run(prepare(volume, CARD.input))[0]
+    hidden, logits = head.logits(features.mean(axis=(1, 2)))
+    shares = np.exp(logits / 1.5 - max(logits / 1.5))
+    shares /= shares.sum()
+    top = int(shares.argmax())
+    assert [name for name, _ in prediction.probabilities] == ["calm", "wave", "storm"]
+    np.testing.assert_allclose([p for _, p in prediction.probabilities], shares, rtol=1e-5)
+    assert prediction.top_label == CARD.labels[top].name
+    assert prediction.confidence == max(p for _, p in prediction.probabilities)
+    assert prediction.uncertain == (prediction.confidence < 0.75) == (prediction.label == "Uncertain")
+    np.testing.assert_array_equal(prediction.heat, grad_cam(features, hidden, head, top))
+    assert prediction.regions == name_regions(prediction.heat)
+    assert prediction.input_sha256 == pixel_sha256(volume)
+    assert (prediction.model, prediction.version) == ("tiny", "1")
+    assert (prediction.model_sha256, prediction.tau) == (CARD.file_sha256("model.onnx"), 0.75)
+    assert prediction.calibrated is True
+    assert [stage for stage, _ in prediction.stage_ms] == [Stage.PREPARE, Stage.MODEL, Stage.EXPLAIN]
+
+
+def test_classify_hides_the_heat_map_of_a_model_that_may_not_show_it() -> None:
+    hidden = replace(CARD, explanation=replace(CARD.explanation, shown=False))
+    prediction = classify(make_volume(), hidden, make_head(), open_onnx(make_network(), 1))
+    assert (prediction.heat, prediction.regions) == (None, ())
+
+
+def test_classify_says_uncertain_for_a_picture_unlike_the_known_ones() -> None:
+    near = classify(make_volume(), CARD, make_head(), open_onnx(make_network(), 1))
+    far_card = replace(CARD, ood=replace(CARD.ood, limit=near.ood_distance * 0.999))
+    far = classify(make_volume(), far_card, make_head(), open_onnx(make_network(), 1))
+    assert UncertainReason.OUT_OF_DISTRIBUTION not in near.uncertain_reasons
+    assert far.label == "Uncertain"
+    assert UncertainReason.OUT_OF_DISTRIBUTION in far.uncertain_reasons
+    assert far.probabilities == near.probabilities
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_classify_refuses_features_that_are_not_finite(value: float) -> None:
+    features = np.ones((1, CHANNELS, 4, 4), np.float32)
+    features[0, 3, 1, 2] = value
+    assert refusal(features) == "model-output-not-finite"
+
+
+def test_classify_refuses_an_all_nan_network() -> None:
+    engine = open_onnx(make_network(filler=float("nan")), 1)
+    with pytest.raises(InferenceRefused) as caught:
+        classify(make_volume(), CARD, make_head(), engine)
+    assert caught.value.code == "model-output-not-finite"
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 5, 4, 4), (2, 6, 4, 4), (1, 6, 4), (6, 4, 4), (1, 6, 0, 4), (1, 3), (0, 6, 4, 4)]
+)
+def test_classify_refuses_features_of_another_shape(shape: tuple[int, ...]) -> None:
+    assert refusal(np.ones(shape, np.float32)) == "model-output-wrong-shape"
+
+
+def test_classify_refuses_features_whose_logits_overflow() -> None:
+    assert refusal(np.full((1, CHANNELS, 4, 4), 3e38, np.float32)) == "model-output-not-finite"
+
+
+def test_classify_refuses_several_frames() -> None:
+    volume = Volume(pixels=np.arange(32, dtype=np.uint8).reshape(2, 4, 4), kind=FileKind.DICOM)
+    with pytest.raises(Exception, match="one picture at a time") as caught:
+        classify(volume, CARD, make_head(), open_onnx(make_network(), 1))
+    assert caught.value.code == "one-picture-needed"
+
+
+@pytest.mark.parametrize(
+    ("shares", "uncertain"),
+    [((0.75, 0.25, 0.0), False), ((0.7499, 0.2501, 0.0), True), ((1.0, 0.0, 0.0), False), ((0.4, 0.3, 0.3), True)],
+)
+def test_judge_states_a_label_from_tau_on(shares: tuple[float, ...], uncertain: bool) -> None:
+    verdict = judge(np.array(shares), 3, 0.75, 1.0, 2.0)
+    assert (verdict.top_index, verdict.confidence, verdict.uncertain) == (0, shares[0], uncertain)
+    assert verdict.reasons == ((UncertainReason.LOW_CONFIDENCE,) if uncertain else ())
+
+
+@pytest.mark.parametrize(("distance", "uncertain"), [(1.99, False), (2.0, False), (2.01, True)])
+def test_judge_states_no_label_beyond_the_distance_limit(distance: float, uncertain: bool) -> None:
+    assert judge(np.array([0.9, 0.1]), 2, 0.75, distance, 2.0).uncertain is uncertain
+
+
+@pytest.mark.parametrize(
+    ("shares", "tau", "distance", "limit", "code"),
+    [
+        ([0.9, 0.1], 0.49, 1.0, 2.0, "threshold-out-of-range"),
+        ([0.9, 0.1], 1.0, 1.0, 2.0, "threshold-out-of-range"),
+        ([0.9, 0.1], float("nan"), 1.0, 2.0, "threshold-out-of-range"),
+        ([0.9, 0.1], 0.75, float("nan"), 2.0, "model-output-not-finite"),
+        ([0.9, 0.1], 0.75, 1.0, float("inf"), "model-output-not-finite"),
+        ([0.9, float("nan")], 0.75, 1.0, 2.0, "model-output-not-finite"),
+        ([0.9, 0.2], 0.75, 1.0, 2.0, "model-output-not-probability"),
+        ([1.1, -0.1], 0.75, 1.0, 2.0, "model-output-not-probability"),
+        ([0.9, 0.05, 0.05], 0.75, 1.0, 2.0, "model-output-wrong-shape"),
+        ([[0.9, 0.1]], 0.75, 1.0, 2.0, "model-output-wrong-shape"),
+    ],
+)
+def test_judge_refuses_what_is_no_answer(shares: list, tau: float, distance: float, limit: float, code: str) -> None:
+    with pytest.raises(InferenceRefused) as caught:
+        judge(np.array(shares), 2, tau, distance, limit)
+    assert caught.value.code == code
+
+
+@given(
+    arrays.arrays(np.float64, arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=6), elements=FLOATS),
+    FLOATS,
+    FLOATS,
+    FLOATS,
+)
+def test_judge_never_states_a_label_without_a_sound_reason(
+    shares: np.ndarray, tau: float, distance: float, limit: float
+) -> None:
+    try:
+        verdict = judge(shares, 5, tau, distance, limit)
+    except InferenceRefused:
+        return
+    assert shares.shape == (5,)
+    assert np.isfinite(shares).all()
+    assert shares.min() >= 0.0
+    assert abs(shares.sum() - 1.0) <= 1e-4
+    assert 0.5 <= tau < 1.0
+    assert np.isfinite([distance, limit]).all()
+    assert verdict.uncertain == (not (shares.max() >= tau and distance <= limit))
+
+
+@given(arrays.arrays(np.float32, 5, elements=st.floats(width=32)), st.floats(0.1, 10.0))
+def test_soften_gives_probabilities_or_nothing_that_judge_accepts(logits: np.ndarray, temperature: float) -> None:
+    shares = soften(logits, temperature)
+    if np.isfinite(logits).all():
+        assert abs(shares.sum() - 1.0) < 1e-9
+        assert int(shares.argmax()) == int(np.flatnonzero(shares == shares.max())[0])
+        assert shares[int(logits.argmax())] == shares.max()
+    elif not np.isfinite(logits.max()):
+        with pytest.raises(InferenceRefused):
+            judge(shares, 5, 0.75, 0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("shares", "uncertain", "risk"),
+    [
+        ((0.95, 0.03, 0.02), False, Risk.LOW),
+        ((0.95, 0.03, 0.02), True, Risk.MODERATE),
+        ((0.85, 0.10, 0.05), False, Risk.HIGH),
+        ((0.05, 0.90, 0.05), False, Risk.HIGH),
+        ((0.05, 0.90, 0.05), True, Risk.HIGH),
+        ((0.40, 0.30, 0.30), True, Risk.HIGH),
+    ],
+)
+def test_risk_is_the_highest_plausible_one(shares: tuple[float, ...], uncertain: bool, risk: Risk) -> None:
+    assert rate_risk(np.array(shares), uncertain, CARD) == risk
+
+
+def test_risk_counts_the_likeliest_label_however_unlikely() -> None:
+    card = replace(CARD, risk=replace(CARD.risk, plausible_from=0.5))
+    assert rate_risk(np.array([0.3, 0.4, 0.3]), True, card) == Risk.HIGH
+
+
+@given(arrays.arrays(np.float64, 3, elements=st.floats(0.001, 1.0)))
+def test_risk_never_falls_because_the_model_is_unsure(weights: np.ndarray) -> None:
+    order = [Risk.LOW, Risk.MODERATE, Risk.HIGH]
+    shares = weights / weights.sum()
+    stated = order.index(CARD.labels[int(shares.argmax())].risk)
+    sure = order.index(rate_risk(shares, False, CARD))
+    unsure = order.index(rate_risk(shares, True, CARD))
+    assert stated <= sure <= unsure
+    assert unsure >= 1

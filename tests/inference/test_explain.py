@@ -1,0 +1,76 @@
+"""The closed-form map against finite differences, and the zones named under a hot spot."""
+
+import numpy as np
+import pytest
+from tiny_model import CHANNELS, make_head
+
+from csss.inference.explain import grad_cam, grad_cam_weights, name_regions
+
+
+@pytest.mark.parametrize("label", [0, 1, 2])
+@pytest.mark.parametrize("seed", range(4))
+def test_grad_cam_weights_are_the_gradient_of_the_logit(seed: int, label: int) -> None:
+    head = make_head(seed)
+    pooled = np.random.default_rng(seed).normal(size=CHANNELS)
+    step = 1e-6
+
+    def logit(values: np.ndarray) -> float:
+        hidden = head.w1.astype(float) @ values + head.b1
+        return float((head.w2.astype(float) @ np.maximum(hidden, 0.0) + head.b2)[label])
+
+    steps = step * np.eye(CHANNELS)
+    slope = [(logit(pooled + one) - logit(pooled - one)) / (2 * step) for one in steps]
+    hidden, _ = head.logits(pooled.astype(np.float32))
+    np.testing.assert_allclose(grad_cam_weights(hidden, head, label), slope, rtol=1e-4, atol=1e-4)
+
+
+def test_grad_cam_is_the_weighted_sum_of_the_maps_above_zero() -> None:
+    head, random = make_head(), np.random.default_rng(5)
+    features = random.random((CHANNELS, 3, 4)).astype(np.float32)
+    hidden, _ = head.logits(features.mean(axis=(1, 2)))
+    weights = head.w1.T @ ((hidden > 0) * head.w2[1])
+    wanted = np.maximum(sum(w * a for w, a in zip(weights, features, strict=True)), 0.0)
+    heat = grad_cam(features, hidden, head, 1)
+    np.testing.assert_allclose(heat, wanted / wanted.max(), rtol=1e-5, atol=1e-6)
+    assert (heat.dtype, heat.shape, float(heat.max())) == (np.float32, (3, 4), 1.0)
+
+
+def test_grad_cam_is_all_zero_where_nothing_speaks_for_the_label() -> None:
+    head = make_head()
+    silent = np.full(len(head.b1), -1.0, np.float32)
+    heat = grad_cam(np.ones((CHANNELS, 2, 2), np.float32), silent, head, 0)
+    np.testing.assert_array_equal(heat, np.zeros((2, 2)))
+
+
+def spot(row: float, column: float, width: float = 0.08) -> np.ndarray:
+    rows, columns = np.meshgrid(np.linspace(0, 1, 56), np.linspace(0, 1, 56), indexing="ij")
+    return np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / (2 * width**2)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "name"),
+    [
+        (0.24, 0.28, "right upper zone"),
+        (0.48, 0.28, "right middle zone"),
+        (0.72, 0.28, "right lower zone"),
+        (0.24, 0.72, "left upper zone"),
+        (0.48, 0.72, "left middle zone"),
+        (0.72, 0.72, "left lower zone"),
+    ],
+)
+def test_regions_name_the_patients_side_and_third(row: float, column: float, name: str) -> None:
+    assert name_regions(spot(row, column)) == (name,)
+
+
+def test_regions_name_the_hotter_of_two_first() -> None:
+    heat = np.maximum(spot(0.24, 0.72, 0.09), spot(0.72, 0.28, 0.06))
+    assert name_regions(heat) == ("left upper zone", "right lower zone")
+
+
+@pytest.mark.parametrize(("row", "column"), [(0.02, 0.5), (0.97, 0.5), (0.5, 0.01)])
+def test_regions_say_when_the_heat_lies_outside_the_lungs(row: float, column: float) -> None:
+    assert name_regions(spot(row, column)) == ("outside the lung fields",)
+
+
+def test_regions_of_a_cold_map_are_none() -> None:
+    assert name_regions(np.zeros((7, 7), np.float32)) == ()

@@ -1,0 +1,164 @@
+"""The shelf: which models are served, which fit, and what is said about the others."""
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_model import make_card, make_folder, make_head, make_network, make_volume
+
+from csss.foundation.errors import NotFound
+from csss.inference import shelf as shelf_module
+from csss.inference.card import CardError, load_card, write_card
+from csss.inference.golden import read_golden, write_golden
+from csss.inference.shelf import Shelf, ShelfProblem
+
+
+def test_shelf_serves_a_sound_folder(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path)
+    shelf = Shelf(tmp_path)
+    assert [model.folder for model in shelf.models] == [folder]
+    assert shelf.problems == ()
+    assert shelf.replay_golden() == ()
+    prediction = shelf.model("tiny").predict(make_volume())
+    golden = read_golden((folder / "golden.npz").read_bytes())
+    np.testing.assert_allclose([p for _, p in prediction.probabilities], golden.probabilities, atol=1e-6)
+
+
+def test_shelf_without_a_folder_is_empty(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "none")
+    assert (shelf.models, shelf.problems, shelf.fitting("DX", "CHEST")) == ((), (), [])
+
+
+def test_shelf_never_serves_a_bad_folder_and_says_why(tmp_path: Path) -> None:
+    bad = make_folder(tmp_path, name="bad")
+    make_folder(tmp_path, name="good")
+    (bad / "model.onnx").write_bytes(b"other")
+    shelf = Shelf(tmp_path)
+    assert [model.card.name for model in shelf.models] == ["good"]
+    message = "model.onnx is not the file that the card describes."
+    assert shelf.problems == (ShelfProblem("bad/1", "file-altered", message),)
+    with pytest.raises(NotFound) as caught:
+        shelf.model("bad")
+    assert caught.value.code == "model-unknown"
+
+
+def test_shelf_refuses_a_folder_named_after_another_model(tmp_path: Path) -> None:
+    make_folder(tmp_path, name="tiny").parent.rename(tmp_path / "other")
+    shelf = Shelf(tmp_path)
+    assert shelf.models == ()
+    assert [(problem.folder, problem.code) for problem in shelf.problems] == [("other/1", "card-misplaced")]
+
+
+@pytest.mark.parametrize(
+    ("modality", "body_part", "fits"),
+    [
+        ("DX", "CHEST", True),
+        ("cr", "chest ", True),
+        ("DX", None, True),
+        (None, None, True),
+        ("", "", True),
+        ("CT", "CHEST", False),
+        ("MR", None, False),
+        ("DX", "HAND", False),
+    ],
+)
+def test_shelf_fitting_follows_the_card(
+    tmp_path: Path, modality: str | None, body_part: str | None, fits: bool
+) -> None:
+    make_folder(tmp_path)
+    found = [model.card.name for model in Shelf(tmp_path).fitting(modality, body_part)]
+    assert found == (["tiny"] if fits else [])
+
+
+def test_shelf_fitting_refuses_the_unstated_where_the_card_does_not_list_it(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path)
+    write_card(replace(load_card(folder), modalities=("DX",)), folder)
+    assert Shelf(tmp_path).fitting(None, "CHEST") == []
+
+
+def test_shelf_prefers_the_newest_version_by_number(tmp_path: Path) -> None:
+    for version in ("2", "10", "9.1"):
+        make_folder(tmp_path, version=version)
+    shelf = Shelf(tmp_path)
+    assert shelf.model("tiny").card.version == "10"
+    assert shelf.model("tiny", "9.1").card.version == "9.1"
+    assert [model.card.version for model in shelf.fitting("DX", "CHEST")] == ["10"]
+    with pytest.raises(NotFound) as caught:
+        shelf.model("tiny", "3")
+    assert caught.value.code == "model-unknown"
+
+
+def test_shelf_opens_a_network_once_for_all_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_folder(tmp_path)
+    opened: list[int] = []
+    real = shelf_module.ENGINES["onnx"]
+
+    def count(data: bytes, threads: int) -> object:
+        opened.append(threads)
+        return real(data, threads)
+
+    monkeypatch.setitem(shelf_module.ENGINES, "onnx", count)
+    model = Shelf(tmp_path, threads=2).model("tiny")
+    assert opened == []
+    labels: list[str] = []
+    threads = [threading.Thread(target=lambda: labels.append(model.predict(make_volume()).top_label)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert opened == [2]
+    assert (len(labels), len(set(labels))) == (6, 1)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "head.npz"])
+def test_shelf_notices_a_file_changed_after_the_card_was_read(tmp_path: Path, name: str) -> None:
+    folder = make_folder(tmp_path)
+    model = Shelf(tmp_path).model("tiny")
+    (folder / name).write_bytes((folder / name).read_bytes() + b" ")
+    with pytest.raises(CardError) as caught:
+        model.predict(make_volume())
+    assert caught.value.code == "file-altered"
+
+
+def test_shelf_replay_notices_other_weights_behind_the_same_golden_case(tmp_path: Path) -> None:
+    make_folder(tmp_path, network=make_network(99))
+    assert [problem.code for problem in Shelf(tmp_path).replay_golden()] == ["golden-differs"]
+
+
+def test_shelf_replay_notices_weights_that_give_no_number(tmp_path: Path) -> None:
+    make_folder(tmp_path, network=make_network(filler=float("nan")))
+    assert [problem.code for problem in Shelf(tmp_path).replay_golden()] == ["golden-differs"]
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"label": "other"}, "golden-differs"),
+        ({"labels": ("a", "b", "c")}, "golden-differs"),
+        ({"heat": np.zeros((4, 4), np.float32)}, "golden-differs"),
+        ({"heat": np.zeros((0, 0), np.float32)}, "golden-differs"),
+        ({"probabilities": np.full(3, 1 / 3)}, "golden-differs"),
+        ({"pixels": np.zeros((4, 0), np.uint8)}, "golden-unreadable"),
+        ({"pixels": np.zeros((4, 4), np.int64)}, "golden-unreadable"),
+    ],
+)
+def test_shelf_replay_compares_every_part_of_the_golden_case(tmp_path: Path, change: dict, code: str) -> None:
+    folder = make_folder(tmp_path)
+    golden = read_golden((folder / "golden.npz").read_bytes())
+    data = write_golden(replace(golden, **change))
+    (folder / "golden.npz").write_bytes(data)
+    parts = ((folder / "model.onnx").read_bytes(), (folder / "head.npz").read_bytes())
+    write_card(make_card(*parts, data), folder)
+    assert [problem.code for problem in Shelf(tmp_path).replay_golden()] == [code]
+
+
+def test_shelf_refuses_a_head_with_another_number_of_labels(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path)
+    card = load_card(folder)
+    write_card(replace(card, labels=card.labels[:2]), folder)
+    with pytest.raises(CardError) as caught:
+        Shelf(tmp_path).model("tiny").predict(make_volume())
+    assert caught.value.code == "head-invalid"
+    assert make_head().label_count == 3

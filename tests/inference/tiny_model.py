@@ -1,0 +1,163 @@
+"""Make a whole model folder in code: a network of one pooling and one convolution, its head and its card."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from csss.imaging.sniff import FileKind
+from csss.imaging.volume import Volume
+from csss.inference.card import (
+    Calibration,
+    Coding,
+    Explanation,
+    FileHash,
+    Ingredient,
+    InputSpec,
+    Label,
+    ModelCard,
+    OutOfDistribution,
+    Risk,
+    RiskRule,
+    SourceFigures,
+    Threshold,
+    TrainingData,
+    write_card,
+)
+from csss.inference.engines.onnx import open_onnx
+from csss.inference.golden import keep_golden, write_golden
+from csss.inference.head import Head, write_head
+from csss.inference.tasks.classify import classify
+
+SIDE = 32
+CHANNELS = 6
+SPEC = InputSpec(SIDE, SIDE, "grey-repeated-3", "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+
+
+def make_network(weight_seed: int = 1, *, filler: float | None = None, channels: int = CHANNELS) -> bytes:
+    """ONNX bytes: (n, 3, 32, 32) -> average pool 8 -> convolution 1 x 1 -> ReLU -> "features" (n, 6, 4, 4)."""
+    weights = np.random.default_rng(weight_seed).normal(size=(channels, 3, 1, 1)).astype(np.float32)
+    if filler is not None:
+        weights[:] = filler
+    pool = _node("AveragePool", ["pictures"], ["pooled"], kernel_shape=(8, 8), strides=(8, 8))
+    convolution = _node("Conv", ["pooled", "w"], ["mixed"], kernel_shape=(1, 1))
+    relu = _node("Relu", ["mixed"], ["features"])
+    tensor = b"".join(_number(1, size) for size in weights.shape) + _number(2, 1) + _text(8, "w")
+    graph = b"".join(_field(1, node) for node in (pool, convolution, relu)) + _text(2, "tiny")
+    graph += _field(5, tensor + _field(9, weights.tobytes()))
+    graph += _field(11, _value("pictures", 3, SIDE, SIDE)) + _field(12, _value("features", channels, 4, 4))
+    return _number(1, 8) + _field(7, graph) + _field(8, _number(2, 17))
+
+
+def make_head(seed: int = 2, labels: int = 3, sharpness: float = 8.0) -> Head:
+    random = np.random.default_rng(seed)
+
+    def draw(*shape: int) -> np.ndarray:
+        return random.normal(size=shape).astype(np.float32)
+
+    return Head(
+        w1=draw(5, CHANNELS),
+        b1=draw(5),
+        w2=sharpness * draw(labels, 5),
+        b2=draw(labels),
+        centre=np.zeros(CHANNELS, np.float32),
+        directions=np.eye(2, CHANNELS, dtype=np.float32),
+        class_means=np.zeros((labels, 2), np.float32),
+        residual_scale=np.ones(1, np.float32),
+    )
+
+
+def make_picture(seed: int = 3, rows: int = 40, columns: int = 48) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (rows, columns)).astype(np.uint8)
+
+
+def make_volume(seed: int = 3, *, modality: str | None = None, body_part: str | None = None) -> Volume:
+    return Volume(pixels=make_picture(seed)[None], kind=FileKind.PNG, modality=modality, body_part=body_part)
+
+
+def make_card(network: bytes, head: bytes, golden: bytes, *, name: str = "tiny", version: str = "1") -> ModelCard:
+    files = (("model.onnx", network), ("head.npz", head), ("golden.npz", golden))
+    return ModelCard(
+        name=name,
+        version=version,
+        task="classify",
+        engine="onnx",
+        modalities=("DX", "CR", "unstated"),
+        body_parts=("CHEST", "unstated"),
+        input=SPEC,
+        labels=(
+            Label("calm", "Calm", None, Risk.LOW),
+            Label("wave", "Wave", Coding("SNOMED CT", "1", "Wave"), Risk.HIGH),
+            Label("storm", "Storm", None, Risk.HIGH),
+        ),
+        threshold=Threshold(0.75, "default rule", version, _sha256(network), _sha256(head)),
+        calibration=Calibration("temperature", 1.5, "made-up pictures"),
+        ood=OutOfDistribution("pca-mahalanobis", 100.0, "everything passes"),
+        risk=RiskRule(0.1, Risk.MODERATE, "highest plausible"),
+        explanation=Explanation("grad-cam-closed-form", True, "a test"),
+        intended_use="Tests only.",
+        limits=("It knows nothing.",),
+        training_data=TrainingData(
+            "0" * 64, "made up", 1, 1, 1, 0.5, 0.5, 0.5, 0.5, (SourceFigures("made-up", 1, 0.5, 0.5),)
+        ),
+        ingredients=(Ingredient("weights", "random numbers", "MIT", None),),
+        phantom_trained=True,
+        files=tuple(FileHash(file, _sha256(data)) for file, data in files),
+    )
+
+
+def make_folder(root: Path, *, name: str = "tiny", version: str = "1", network: bytes | None = None) -> Path:
+    """A folder ``root/name/version`` that `load_card` accepts; its golden case was made by the real chain."""
+    folder = root / name / version
+    folder.mkdir(parents=True)
+    network = make_network() if network is None else network
+    head = write_head(make_head())
+    draft = make_card(network, head, b"", name=name, version=version)
+    volume = make_volume()
+    prediction = classify(volume, draft, make_head(), open_onnx(make_network(), 1))
+    golden = write_golden(keep_golden(volume.pixels[0], prediction))
+    for file, data in (("model.onnx", network), ("head.npz", head), ("golden.npz", golden)):
+        (folder / file).write_bytes(data)
+    write_card(make_card(network, head, golden, name=name, version=version), folder)
+    return folder
+
+
+def with_threshold(card: ModelCard, **changes: object) -> ModelCard:
+    return replace(card, threshold=replace(card.threshold, **changes))
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+# The protocol buffer wire format, as far as onnx.proto needs it here: varints and length-delimited fields.
+def _varint(value: int) -> bytes:
+    low, rest = value & 0x7F, value >> 7
+    return bytes([low | 0x80]) + _varint(rest) if rest else bytes([low])
+
+
+def _number(tag: int, value: int) -> bytes:
+    return _varint(tag << 3) + _varint(value)
+
+
+def _field(tag: int, content: bytes) -> bytes:
+    return _varint(tag << 3 | 2) + _varint(len(content)) + content
+
+
+def _text(tag: int, text: str) -> bytes:
+    return _field(tag, text.encode())
+
+
+def _node(kind: str, inputs: list[str], outputs: list[str], **attributes: tuple[int, ...]) -> bytes:
+    node = b"".join(_text(1, name) for name in inputs) + b"".join(_text(2, name) for name in outputs)
+    node += _text(4, kind)
+    for name, values in attributes.items():
+        content = _text(1, name) + b"".join(_number(8, value) for value in values) + _number(20, 7)
+        node += _field(5, content)
+    return node
+
+
+def _value(name: str, *sizes: int) -> bytes:
+    dimensions = _field(1, _text(2, "n")) + b"".join(_field(1, _number(1, size)) for size in sizes)
+    return _text(1, name) + _field(2, _field(1, _number(1, 1) + _field(2, dimensions)))
