@@ -110,7 +110,7 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def clock() -> SetClock:
-    return SetClock(datetime(2026, 11, 2, 9, 0, tzinfo=UTC))
+    return SetClock(datetime(2026, 11, 2, 9, 0, 7, 123456, tzinfo=UTC))  # real clocks have microseconds
 
 
 @pytest.fixture(scope="session")
@@ -159,3 +159,18 @@ def sqlite_site(
     """The same on SQLite only, for tests in which the database is not the point."""
     with open_site(sqlite_url, tmp_path, clock, sandbox, tiny_models, mailbox) as opened:
         yield opened
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say plainly what was skipped and why; where everything is installed (CSSS_TEST_NO_SKIP) that is a failure."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if skipped:
+        terminalreporter.section("skipped on this machine")
+        for report in skipped:
+            terminalreporter.write_line(f"{report.nodeid}: {report.longrepr[2]}")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CSSS_TEST_NO_SKIP") and reporter and reporter.stats.get("skipped") and exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

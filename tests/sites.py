@@ -1,10 +1,12 @@
 """A whole site for tests, its people, and short ways to do what people do."""
 
 import dataclasses
+import functools
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from csss.main import Assembly, assemble, create_app
 from csss.pathway.states import State
 from csss.pathway.tables import Case
 from csss.patients import Patient
+from csss.reports.seal import make_site_identity
 from csss.worker import run_due
 from mailbox_server import Mailbox
 from pictures import picture_png
@@ -174,6 +177,14 @@ NOTHING_NEEDED = {
 }
 
 
+@functools.cache
+def _signing_bundle() -> Path:
+    """A signing identity for the whole run: making an RSA key takes longer than most tests."""
+    path = Path(tempfile.mkdtemp(prefix="csss-signing-")) / "signing.p12"
+    path.write_bytes(make_site_identity("Test Hospital", password=b"test", made_at=datetime(2026, 1, 1, tzinfo=UTC)))
+    return path
+
+
 @contextmanager
 def open_site(
     database_url: str, folder: Path, clock: SetClock, sandbox: Sandbox, models: Path, mailbox: Mailbox, **settings: str
@@ -189,6 +200,8 @@ def open_site(
         "model_path": str(models),
         "argon2_profile": "cheap",
         "approval_email_code": "true",
+        "signing_pkcs12": str(_signing_bundle()),
+        "signing_password": "test",
         "smtp_host": "127.0.0.1",
         "smtp_port": str(mailbox.port),
         "smtp_sender": "reports@site.example",

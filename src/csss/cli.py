@@ -279,3 +279,7 @@ def _write_heat_map(reading: "FileReading", folder: Path) -> None:
     # Two files of one name in two folders must not overwrite each other's picture.
     name = f"{Path(reading.file).name}.{(reading.sha256 or '')[:8]}.heatmap.png"
     (folder / name).write_bytes(blend_png(to_display(reading.volume), reading.prediction.heat))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,3 +1,4 @@
+import tracemalloc
 import zlib
 from dataclasses import fields
 from typing import Any
@@ -77,10 +78,13 @@ def test_unpack_refuses_a_header_that_is_not_ours(old: bytes, new: bytes) -> Non
 
 
 def test_unpack_does_not_inflate_beyond_the_declared_picture() -> None:
-    header = wire.encode_header(volume(), deflated=True)
+    bomb = wire.encode_header(volume(), deflated=True) + zlib.compress(bytes(50_000_000))
+    tracemalloc.start()
     with pytest.raises(DamagedFile) as refusal:
-        unpack(header + zlib.compress(bytes(50_000_000)))
-    assert refusal.value.code == "damaged-archive"
+        unpack(bomb)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (refusal.value.code, peak_bytes < 1_000_000) == ("damaged-archive", True)
 
 
 def test_unpack_refuses_a_header_larger_than_its_limit() -> None:

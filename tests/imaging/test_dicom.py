@@ -1,4 +1,5 @@
 import struct
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -311,3 +312,28 @@ def test_dicom_with_flipped_bytes_never_escapes_the_typed_errors(syntax: str) ->
             assert read(bytes(wrong)).pixels.size > 0
         except CsssError as refusal:
             assert refusal.status in (413, 415, 422)  # noqa: PT017 - either outcome is right, others are not
+
+
+def test_dicom_bomb_is_not_inflated_beyond_the_limit() -> None:
+    bomb = dicom(np.zeros((8192, 8192), np.uint8), DEFLATED)
+    tracemalloc.start()
+    outcome = refusal_of(bomb, Limits(dicom_bytes=1_000_000))
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (outcome, peak_bytes < 10_000_000) == ((413, "inflates-too-far"), True)
+
+
+def test_dicom_jpeg2000_without_its_last_tile_is_refused() -> None:
+    array = gradient(64, 64)
+    frame = encoded(array, "JPEG2000", no_jp2=True, num_resolutions=2, tile_size=(32, 32))
+    assert frame.count(b"\xff\x90\x00\x0a") == 4
+    assert np.array_equal(read(encapsulated(frame, JPEG_2000, array)).pixels[0], array)
+    without = frame[: frame.rfind(b"\xff\x90\x00\x0a")] + b"\xff\xd9"
+    assert refusal_of(encapsulated(without, JPEG_2000, array)) == (422, "truncated")
+
+
+def test_dicom_jpeg2000_in_its_file_format_is_read() -> None:
+    array = gradient(64, 64)
+    wrapped = encoded(array, "JPEG2000", no_jp2=False, num_resolutions=2)
+    assert wrapped[4:8] == b"jP  "
+    assert np.array_equal(read(encapsulated(wrapped, JPEG_2000, array)).pixels[0], array)

@@ -102,6 +102,12 @@ def test_jpeg_tail_and_comment_do_not_change_the_picture() -> None:
         assert np.array_equal(read(data, FileKind.JPEG).pixels, expected)
 
 
+def test_jpeg_whose_orientation_cannot_be_read_is_refused() -> None:
+    broken = b"Exif\0\0II*\0\x08\0\0\0\x02\0\x12\x01\x03\0\x01\0\0\0"
+    data = JPEG_FILE[:2] + b"\xff\xe1" + (2 + len(broken)).to_bytes(2, "big") + broken + JPEG_FILE[2:]
+    assert refusal_of(data, FileKind.JPEG) == (422, "damaged-file")
+
+
 def test_jpeg_with_restart_markers_is_read() -> None:
     array = gradient(64, 64)
     data = encoded(array, "JPEG", restart_marker_blocks=1)

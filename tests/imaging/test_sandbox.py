@@ -142,6 +142,7 @@ def answer_to(*parts: bytes) -> CsssError:
 
 
 DOCUMENT = wire.encode_header(volume())[wire.PREFIX.size :]
+DEFLATED = DOCUMENT.replace(b'"deflated":false', b'"deflated":true')
 HUGE = DOCUMENT.replace(b"[1,24,16]", b"[1,99999,99999]")
 
 
@@ -155,6 +156,7 @@ HUGE = DOCUMENT.replace(b"[1,24,16]", b"[1,99999,99999]")
         (HEAD.pack(b"X", 0),),
         (HEAD.pack(b"V", len(DOCUMENT)), DOCUMENT, bytes(100)),
         (HEAD.pack(b"V", len(HUGE)), HUGE, bytes(100)),
+        (HEAD.pack(b"V", len(DEFLATED)), DEFLATED, bytes(384)),
         (HEAD.pack(b"V", 0xFFFFFFFF), bytes(100)),
         (HEAD.pack(b"V", 10), b"not json!!", bytes(100)),
         (HEAD.pack(b"E", 2), b"{}"),

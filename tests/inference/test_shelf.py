@@ -44,6 +44,13 @@ def test_shelf_never_serves_a_bad_folder_and_says_why(tmp_path: Path) -> None:
     assert caught.value.code == "model-unknown"
 
 
+def test_shelf_names_a_folder_without_a_card_and_passes_over_hidden_ones(tmp_path: Path) -> None:
+    for name in ("tiny/1", "tiny/.cache"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / ".gitkeep").touch()
+    assert Shelf(tmp_path).problems == (ShelfProblem("tiny/1", "card-missing", "1 holds no card.json."),)
+
+
 def test_shelf_refuses_a_folder_named_after_another_model(tmp_path: Path) -> None:
     make_folder(tmp_path, name="tiny").parent.rename(tmp_path / "other")
     shelf = Shelf(tmp_path)

@@ -29,7 +29,7 @@ from csss.reports.content import (
 from csss.reports.render import render_archive
 from csss.reports.seal import SigningIdentity, make_site_identity, seal_copy, sign_archive
 
-ISSUED_AT = datetime(2026, 11, 20, 9, 45, tzinfo=UTC)
+ISSUED_AT = datetime(2026, 11, 20, 9, 45, 7, 123456, tzinfo=UTC)  # real clocks have microseconds
 PASSWORD = "bcdfg-hjkmn-23456"
 BERLIN_WINTER = timezone(timedelta(hours=1))
 PEOPLE = (

@@ -60,7 +60,7 @@ def _good(pdf: bytes, password: str | None) -> bool:
 def test_seal_holds_for_the_untouched_file(make: Callable[[], bytes], password: str | None) -> None:
     verdict = reread(make(), site_identity(), password=password)
     assert (verdict.intact, verdict.covers_file, verdict.certified, verdict.trusted) == (True, True, True, True)
-    assert (verdict.good, verdict.reason, verdict.signed_at) == (True, "", ISSUED_AT)
+    assert (verdict.good, verdict.reason, verdict.signed_at) == (True, "", ISSUED_AT.replace(microsecond=0))
 
 
 @both_copies

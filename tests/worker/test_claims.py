@@ -1,7 +1,10 @@
 """Taking and settling claims."""
 
 import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from counting import Site
@@ -51,6 +54,24 @@ def test_take_due_gives_each_request_once_and_in_order(site: Site) -> None:
         assert [claim.subject_id for claim in second] == subjects[2:]
         assert _take(site, one.executor_id) == []
     assert [(claim.attempt, claim.failures) for claim in first + second] == [(1, 0)] * 3
+
+
+def test_take_due_gives_each_request_once_to_takers_in_a_race(site: Site) -> None:
+    subjects = [site.request("count") for _ in range(40)]
+    start = threading.Barrier(4)
+
+    def take_all() -> list[UUID]:
+        taken = []
+        with Presence(site.shop) as one:
+            start.wait(30)
+            while claims := _take(site, one.executor_id, limit=3):
+                taken += [claim.subject_id for claim in claims]
+        return taken
+
+    with ThreadPoolExecutor(4) as pool:
+        takers = [pool.submit(take_all) for _ in range(4)]
+        taken = [subject for taker in takers for subject in taker.result()]
+    assert sorted(taken) == subjects
 
 
 def test_take_due_leaves_other_kinds_and_what_is_not_due(site: Site) -> None:

@@ -15,13 +15,13 @@ from csss.worker.engine import Engine, EngineLost
 class _Ran:
     """An engine, and the attempts that it has run."""
 
-    def __init__(self, queue_url: str) -> None:
+    def __init__(self, queue_url: str, executor_id: str = "executor") -> None:
         self.attempts: list[tuple[str, int]] = []
         self.engine = Engine(
             lambda job_id, attempt: self.attempts.append((job_id, attempt)),
             lambda: None,
             queue_url=queue_url,
-            executor_id="executor",
+            executor_id=executor_id,
             concurrency=2,
         )
 
@@ -38,17 +38,32 @@ def ran(site: Site) -> Iterator[_Ran]:
 
 
 def test_an_attempt_runs_once_for_each_workflow_id(ran: _Ran) -> None:
-    ran.engine.start("a:1", "a", 1)
+    assert ran.engine.start("a:1", "a", 1) is True
     wait_until(ran.has_rested)
-    ran.engine.start("a:1", "a", 1)
-    ran.engine.start("a:2", "a", 2)
-    wait_until(lambda: ran.engine.held() == {"a:1"})
+    assert ran.engine.start("a:2", "a", 2) is True
+    wait_until(ran.has_rested)
     assert ran.attempts == [("a", 1), ("a", 2)]
     assert [workflow.workflow_id for workflow in DBOS.list_workflows()] == ["a:1", "a:2"]
+
+
+def test_an_attempt_of_another_executor_is_not_begun(site: Site) -> None:
+    for executor, is_begun in [("one", True), ("two", False)]:
+        ran = _Ran(site.queue_url, executor)
+        ran.engine.launch()
+        assert ran.engine.start("a:1", "a", 1) is is_begun
+        wait_until(ran.has_rested)
+        ran.engine.shut_down()
+        assert ran.attempts == [("a", 1)] * is_begun
+
+
+def test_what_dbos_never_begins_is_dropped(ran: _Ran) -> None:
+    assert ran.engine.start("a:1", "a", 1) is True
+    wait_until(ran.has_rested)
+    ran.engine.start("a:1", "a", 1)  # it knows the id and does not run it again
     ran.engine.drop_lost(patience_seconds=60)
     assert ran.engine.held() == {"a:1"}
     ran.engine.drop_lost(patience_seconds=0)
-    assert ran.engine.held() == frozenset()
+    assert (ran.engine.held(), ran.attempts) == (frozenset(), [("a", 1)])
 
 
 def test_sweep_deletes_what_is_older(ran: _Ran) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import delete, select
 
 from csss.foundation.jobs import JobRequest, JobStatus, WorkerHeartbeat
 from csss.worker.claims import take_due
-from csss.worker.presence import Presence, Watch
+from csss.worker.presence import Presence, Watch, bury
 
 
 def _watch(site: Site, lease_seconds: float = 60) -> Watch:
@@ -58,6 +58,16 @@ def test_a_clock_that_jumps_kills_nobody(site: Site, owner: Presence) -> None:
     site.clock.move(timedelta(days=1))
     assert watch.take_over() == 0
     assert site.statuses() == [JobStatus.STARTED]
+
+
+def test_who_moves_at_the_last_moment_is_not_buried(site: Site, owner: Presence) -> None:
+    owner.beat()
+    with site.shop.work() as work:
+        assert bury(work, owner.executor_id, beats=0) == 0
+    assert site.statuses() == [JobStatus.STARTED]
+    with site.shop.work() as work:
+        assert bury(work, owner.executor_id, beats=1) == 1
+    assert site.statuses() == [JobStatus.REQUESTED]
 
 
 def test_an_owner_without_a_row_is_dead(site: Site, owner: Presence) -> None:

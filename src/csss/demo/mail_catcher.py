@@ -78,7 +78,7 @@ class _OnFreePort(Controller):
     def _trigger_server(self) -> None:
         assert isinstance(self.server, asyncio.Server)  # noqa: S101 - what a started controller has
         self.port = int(self.server.sockets[0].getsockname()[1])
-        super()._trigger_server()
+        super()._trigger_server()  # type: ignore[no-untyped-call]
 
 
 def _read(path: Path) -> CaughtMail:

@@ -89,6 +89,19 @@ def _listen(port: int) -> socket.socket:
     return listener
 
 
+class _Announcing(uvicorn.Server):
+    """Says where it serves once it really does."""
+
+    def __init__(self, config: uvicorn.Config, assembly: Assembly) -> None:
+        super().__init__(config)
+        self._assembly = assembly
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            _say_where(self._assembly)
+
+
 def _say_where(assembly: Assembly) -> None:
     base = assembly.settings.base_url
     lines = [

@@ -37,7 +37,7 @@ _REFUSALS: dict[str, type[CsssError]] = {
     )
 }
 _TIMES_OUT = frozenset({signal.SIGALRM, signal.SIGXCPU})
-_START = "import sys; sys.path.append(sys.argv[1]); from csss.imaging.sandbox_child import serve; serve()"
+_START = "import sys; sys.path.insert(0, sys.argv[1]); from csss.imaging.sandbox_child import serve; serve()"
 
 
 class Sandbox:

@@ -42,6 +42,11 @@ class Risk(StrEnum):
     MODERATE = "moderate"
     HIGH = "high"
 
+    @property
+    def rank(self) -> int:
+        """0 for low, 1 for moderate, 2 for high."""
+        return tuple(Risk).index(self)
+
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
 class InputSpec:

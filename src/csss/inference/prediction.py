@@ -1,13 +1,13 @@
 """Prediction: what one model said about one picture, kept whole."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from csss.foundation.errors import CsssError
-from csss.inference.card import Risk
+from csss.inference.card import UNCERTAIN, Risk
 
 
 class InferenceRefused(CsssError):
@@ -62,3 +62,25 @@ class Prediction:
     model_sha256: str
     calibrated: bool
     stage_ms: tuple[tuple[Stage, float], ...]
+
+
+def raise_threshold(prediction: Prediction, tau: float, *, floor: Risk) -> Prediction:
+    """The same prediction under a site's higher threshold; a site can be more careful, never less.
+
+    What becomes Uncertain by it gets at least the risk ``floor`` (the card's ``floor_when_uncertain``).
+    Raises InferenceRefused ``threshold-out-of-range`` for a tau below the prediction's own or from 1 on.
+    """
+    if not prediction.tau <= tau < 1.0:
+        message = "The site's threshold is lower than the model's own, or not below 1."
+        raise InferenceRefused(message, code="threshold-out-of-range")
+    if prediction.confidence >= tau:
+        return replace(prediction, tau=tau)
+    reasons = dict.fromkeys((UncertainReason.LOW_CONFIDENCE, *prediction.uncertain_reasons))
+    return replace(
+        prediction,
+        tau=tau,
+        label=UNCERTAIN,
+        uncertain=True,
+        uncertain_reasons=tuple(reasons),
+        risk=max(prediction.risk, floor, key=lambda risk: risk.rank),
+    )

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from csss.foundation.errors import CsssError, NotFound
 from csss.imaging.volume import Volume
 from csss.inference.card import (
-    CARD_FILE,
     GOLDEN_FILE,
     HEAD_FILE,
     MODEL_FILE,
@@ -110,11 +109,11 @@ class Shelf:
         self.root = root
         models: list[Model] = []
         problems: list[ShelfProblem] = []
-        for path in sorted(root.glob(f"*/*/{CARD_FILE}")):
+        for folder in sorted(path for path in root.glob("*/*") if path.is_dir() and path.name[0] != "."):
             try:
-                models.append(_load_model(path.parent, threads))
+                models.append(_load_model(folder, threads))
             except CardError as error:
-                problems.append(_problem(path.parent, root, error))
+                problems.append(_problem(folder, root, error))
         self.models = tuple(models)
         self.problems = tuple(problems)
 

@@ -65,7 +65,8 @@ def render_archive(content: ReportContent, *, scan_png: bytes, overlay_png: byte
         raise RenderFailed("Reports can be written in English only.")
     printed = {**_printed(content), "has_overlay": overlay_png is not None}
     pictures = {"scan": _as_svg(scan_png), "overlay": _as_svg(overlay_png) if overlay_png is not None else ""}
-    return _typeset(printed, pictures, content.issued_at.astimezone(UTC))
+    # A PDF's dates have whole seconds (ISO 32000-2 7.9.4), and typst refuses any other time.
+    return _typeset(printed, pictures, content.issued_at.astimezone(UTC).replace(microsecond=0))
 
 
 def _typeset(printed: dict[str, Any], pictures: dict[str, str], issued_at: datetime) -> bytes:

@@ -86,18 +86,26 @@ class Engine:
         DBOS.destroy(destroy_registry=True)
         logging.getLogger("dbos").removeHandler(self._quiet)
 
-    def start(self, workflow_id: str, job_id: str, attempt: int) -> None:
-        """Hand one attempt over; it runs in a thread of DBOS. Raises `EngineLost`."""
+    def start(self, workflow_id: str, job_id: str, attempt: int) -> bool:
+        """Hand one attempt over, which then runs in a thread of DBOS. Raises `EngineLost`.
+
+        Return False if nothing will run, because DBOS knows the id from another executor: that happens when
+        our database was restored from a backup that is older than DBOS's.
+        """
         from dbos import DBOS, SetWorkflowID, error
 
         with self._guard:
             self._held[workflow_id] = time.monotonic()
         try:
             with SetWorkflowID(workflow_id):
-                DBOS.start_workflow(self._workflow, job_id, attempt)
+                handle = DBOS.start_workflow(self._workflow, job_id, attempt)
+            is_ours = handle.get_status().executor_id == self._executor_id
         except (error.DBOSException, SQLAlchemyError, OSError) as fault:
             self._let_go(workflow_id)
             raise EngineLost("The job engine did not take the job.") from fault
+        if not is_ours:
+            self._let_go(workflow_id)
+        return is_ours
 
     def held(self) -> frozenset[str]:
         """Return the workflows that were handed over and have not ended."""
@@ -105,10 +113,9 @@ class Engine:
             return frozenset(self._held)
 
     def drop_lost(self, patience_seconds: float) -> None:
-        """Let go of what was handed over that long ago and has not begun.
+        """Let go of what was handed over that long ago and has not begun: DBOS begins at once what it takes.
 
-        DBOS begins at once what it takes. It does not when it lost the workflow, or knew the id: after our
-        database was restored from a backup older than DBOS's. If it begins nonetheless, the fence holds.
+        If it begins nonetheless, the fence of its claim keeps it from doing anything.
         """
         latest = time.monotonic() - patience_seconds
         with self._guard:

@@ -2,14 +2,14 @@
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID
 
 from csss.foundation.errors import Conflict
 from csss.foundation.logs import log
-from csss.foundation.work import WorkShop
+from csss.foundation.work import Work, WorkShop
 from csss.worker.claims import Claim, Superseded, fail, give_back, started_claims, take_due
 from csss.worker.engine import Engine, EngineLost
 from csss.worker.perform import Handler, perform
@@ -20,6 +20,8 @@ _RECONCILE_SECONDS = 5.0
 _PATIENCE_SECONDS = 10.0
 _SWEEP_SECONDS = 3600.0
 _KEEP_RECORDS = timedelta(days=1)
+
+Tend = Callable[[Work], None]
 
 _log = log("worker")
 _only_one = threading.Lock()  # DBOS is one for a process
@@ -37,7 +39,8 @@ class Worker:
     ``executor_id`` is a label for logs; a part that is unique for each run is added. ``concurrency`` jobs run
     at once. A worker that gives no sign of life for ``lease_seconds`` loses its jobs to another. Commits in
     this process wake it; every ``poll_seconds`` it looks for what other processes asked for and what fell due.
-    Kinds without a handler are left to workers that have one.
+    Kinds without a handler are left to workers that have one. ``tend`` is called every few seconds with a unit
+    of work of its own, for what the rooms want looked after.
     """
 
     def __init__(
@@ -50,8 +53,10 @@ class Worker:
         concurrency: int = 2,
         lease_seconds: float = LEASE_SECONDS,
         poll_seconds: float = 1.0,
+        tend: Tend | None = None,
     ) -> None:
         self._shop = shop
+        self._tend = tend
         self._handlers = dict(handlers)
         self._queue_url = queue_url
         self._label = executor_id
@@ -77,8 +82,8 @@ class Worker:
         self._next_reconcile = self._next_sweep = 0.0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._keep_dispatching, name="worker-dispatch", daemon=True)
+        self._shop.wake_worker = self.wake  # before the first look, or a commit in between waits for the next
         self._thread.start()
-        self._shop.wake_worker = self.wake
 
     def stop(self, grace_seconds: float = 20.0) -> None:
         """Take no more jobs, let the running ones end, and leave the process as it was before `start`.
@@ -166,12 +171,14 @@ class Worker:
 
     def _begin(self, claim: Claim) -> None:
         try:
-            self._engine.start(claim.workflow_id, str(claim.job_id), claim.attempt)
+            if self._engine.start(claim.workflow_id, str(claim.job_id), claim.attempt):
+                return
+            self.wake()  # the next look takes it again, under the next id
         except EngineLost:
             _log.error("job-engine-lost", exc_info=True, extra=claim.log_fields)
             self._engine_is_lost = True
-            with self._shop.work() as work:
-                give_back(work, claim)
+        with self._shop.work() as work, suppress(Superseded):
+            give_back(work, claim)
 
     def _renew_engine(self) -> None:
         # Running jobs need nothing more of DBOS than their thread, but leave it only when they have ended.
@@ -183,8 +190,11 @@ class Worker:
 
     def _reconcile(self) -> None:
         self._watch.take_over()
-        self._engine.drop_lost(min(_PATIENCE_SECONDS, self._lease_seconds / 2))
+        self._engine.drop_lost(_PATIENCE_SECONDS)
         self._ask_again_for_lost_jobs()
+        if self._tend is not None:
+            with self._shop.work() as work:
+                self._tend(work)
         now = time.monotonic()
         if now >= self._next_sweep:
             self._next_sweep = now + _SWEEP_SECONDS

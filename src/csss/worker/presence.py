@@ -122,7 +122,7 @@ class Watch:
             known = {*beats, *(owner for owner in owners if owner)} - {self._own_id}
             self._seen = {executor: seen for executor, seen in self._seen.items() if executor in known}
             dead = [executor for executor in sorted(known) if self._is_dead(work, executor, beats.get(executor))]
-            return sum(_bury(work, executor, beats.get(executor)) for executor in dead)
+            return sum(bury(work, executor, beats.get(executor)) for executor in dead)
 
     def _is_dead(self, work: Work, executor: str, beats: int | None) -> bool:
         if beats is None:
@@ -138,7 +138,8 @@ class Watch:
         return now - before[1] > self._lease_seconds
 
 
-def _bury(work: Work, executor: str, beats: int | None) -> int:
+def bury(work: Work, executor: str, beats: int | None) -> int:
+    """Ask again for the jobs of an executor that was seen dead at that count, unless it moved; return how many."""
     if beats is not None:
         buried = work.session.execute(
             delete(WorkerHeartbeat)

@@ -1,5 +1,6 @@
 """Pages: what the demo's mail catcher caught; closed everywhere else."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -92,13 +93,5 @@ def _find(request: Request, number: int) -> Mail:
 
 def _pieces(text: str, base_url: str) -> list[Piece]:
     """Split a text so that addresses of this site can be followed, and no others."""
-    pieces: list[Piece] = []
-    for line in text.splitlines(keepends=True):
-        for word in line.split(" "):
-            address = word.strip()
-            is_link = address.startswith(base_url) and len(address) > len(base_url)
-            pieces += [
-                Piece(address if is_link else word, is_link),
-                Piece("\n" if word.endswith("\n") and is_link else " ", False),
-            ]
-    return pieces
+    parts = re.split(rf"({re.escape(base_url)}[!-~]+)", text)
+    return [Piece(part, part.startswith(base_url)) for part in parts if part]

@@ -56,7 +56,7 @@ def mount(app: FastAPI) -> None:
 
 
 def error_page(request: Request, error: CsssError) -> Response:
-    """Return what a person sees of an error: the same form with everything kept, the sign-in page, or a page of its own.
+    """Return what a person sees of an error: the same form with everything kept, the sign-in, or a page of its own.
 
     A form is shown again in a unit of work of its own, because the one that was refused has been undone.
     """
@@ -113,7 +113,7 @@ def _kept_texts(request: Request) -> list[str]:
     return [
         value
         for name, value in typed(request).multi_items()
-        if name not in _SECRET_FIELDS and len(value) > _WORTH_KEEPING
+        if isinstance(value, str) and name not in _SECRET_FIELDS and len(value) > _WORTH_KEEPING
     ]
 
 

@@ -78,6 +78,7 @@ def scan_page(request: Request, work: Work, actor: Actor, view: CaseView, refusa
         uncertain_words=present.REASONS_UNCERTAIN,
         least_acknowledgement=MIN_ACKNOWLEDGEMENT,
         label_words=present.label_words,
+        orphan=_is_orphan(actor, view, refusal),
         refusal=refusal,
         status=refusal.error.status if refusal else 200,
     )
@@ -130,6 +131,30 @@ def _reason(actor: Actor, row: CaseEvent) -> str | None:
 def _is_own_signature(actor: Actor, view: CaseView) -> bool:
     verified = view.sign_offs.get(SignOffStep.VERIFIED)
     return verified is not None and verified.user_id == actor.user_id
+
+
+# The forms of the page, and the steps of which one must be open for the form to be there.
+_FORM_STEPS: dict[str, tuple[Step, ...]] = {
+    "verify": (Step.VERIFY,),
+    "complete": (Step.COMPLETE,),
+    "step-up": (Step.APPROVE,),
+    "approve": (Step.APPROVE,),
+    "return": (Step.RETURN_TO_DOCTOR, Step.WITHDRAW),
+    "return-to-pharmacist": (Step.RETURN_TO_PHARMACIST,),
+    "reject": (Step.REJECT_SCAN,),
+    "cancel": (Step.CANCEL,),
+    "retry-ai": (Step.RETRY_AI,),
+    "read-without-ai": (Step.READ_WITHOUT_AI,),
+    "retry-render": (Step.RETRY_RENDER,),
+}
+
+
+def _is_orphan(actor: Actor, view: CaseView, refusal: Refusal | None) -> bool:
+    """Tell whether the refused form is gone from the page, because the case moved on meanwhile."""
+    if refusal is None:
+        return False
+    steps = set(view.steps) - (set() if _is_own_signature(actor, view) else {Step.WITHDRAW})
+    return not steps.intersection(_FORM_STEPS[refusal.form])
 
 
 def _approval(work: Work, actor: Actor, view: CaseView, site: Site) -> Approval:

@@ -17,7 +17,6 @@ from csss.inference.prepare import prepare
 Floats = NDArray[np.float32]
 
 _SUM_TOLERANCE = 1e-4
-_ATTENTION = (Risk.LOW, Risk.MODERATE, Risk.HIGH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +128,7 @@ def rate_risk(probabilities: NDArray[np.floating], uncertain: bool, card: ModelC
     ]
     if uncertain:
         plausible.append(Risk(card.risk.floor_when_uncertain))
-    return max(plausible, key=_ATTENTION.index)
+    return max(plausible, key=lambda risk: risk.rank)
 
 
 def _single(features: Floats, head: Head) -> Floats:

@@ -1,0 +1,50 @@
+"""A site's higher threshold: it can only make a result more careful."""
+
+from dataclasses import replace
+
+import pytest
+from tiny_model import make_card, make_head, make_network, make_volume
+
+from csss.inference.card import Risk
+from csss.inference.engines.onnx import open_onnx
+from csss.inference.head import write_head
+from csss.inference.prediction import InferenceRefused, Prediction, UncertainReason, raise_threshold
+from csss.inference.tasks.classify import classify
+
+
+def make_prediction(**changes: object) -> Prediction:
+    card = make_card(make_network(), write_head(make_head()), b"")
+    prediction = classify(make_volume(), card, make_head(), open_onnx(make_network(), 1))
+    sure = {"label": "calm", "confidence": 0.8, "uncertain": False, "uncertain_reasons": (), "risk": Risk.LOW}
+    return replace(prediction, **{**sure, **changes})
+
+
+def outcome(prediction: Prediction) -> tuple:
+    return (prediction.label, prediction.uncertain, prediction.uncertain_reasons, prediction.risk, prediction.tau)
+
+
+@pytest.mark.parametrize(
+    ("tau", "wanted"),
+    [
+        (0.75, ("calm", False, (), Risk.LOW, 0.75)),
+        (0.8, ("calm", False, (), Risk.LOW, 0.8)),
+        (0.81, ("Uncertain", True, (UncertainReason.LOW_CONFIDENCE,), Risk.MODERATE, 0.81)),
+    ],
+)
+def test_raise_threshold_makes_uncertain_what_is_below_it(tau: float, wanted: tuple) -> None:
+    assert outcome(raise_threshold(make_prediction(), tau, floor=Risk.MODERATE)) == wanted
+
+
+def test_raise_threshold_keeps_a_higher_risk_and_earlier_reasons() -> None:
+    far = (UncertainReason.OUT_OF_DISTRIBUTION,)
+    prediction = make_prediction(label="Uncertain", uncertain=True, uncertain_reasons=far, risk=Risk.HIGH)
+    both = (UncertainReason.LOW_CONFIDENCE, UncertainReason.OUT_OF_DISTRIBUTION)
+    raised = raise_threshold(prediction, 0.9, floor=Risk.MODERATE)
+    assert outcome(raised) == ("Uncertain", True, both, Risk.HIGH, 0.9)
+
+
+@pytest.mark.parametrize("tau", [0.5, 0.7499, 1.0, float("nan")])
+def test_raise_threshold_never_lowers_it(tau: float) -> None:
+    with pytest.raises(InferenceRefused) as caught:
+        raise_threshold(make_prediction(), tau, floor=Risk.MODERATE)
+    assert caught.value.code == "threshold-out-of-range"
