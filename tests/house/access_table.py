@@ -105,7 +105,7 @@ POST /api/v1/reports/{report_id}/send   REPORT_READY  401  202  404  202  404  4
 
 WEB = """
                                                       none pat  pat2 doc  doc2 pha  pha2 adm  adm2 disabled
-GET  /static                            -             404  404  404  404  404  404  404  404  404  404
+GET  /static                            -             200  200  200  200  200  200  200  200  200  200
 GET  /                                  -             in   303  303  303  303  303  303  303  303  in
 GET  /sign-in                           -             200  200  200  200  200  200  200  200  200  200
 POST /sign-in                           -             303  303  303  303  303  303  303  303  303  303

@@ -46,4 +46,6 @@ def shared_site(
     shutil.copytree(site_key, folder / "keys")
     clock = SetClock(datetime(2026, 11, 2, 9, 0, tzinfo=UTC))
     with open_site(f"sqlite:///{folder}/csss.db", folder, clock, sandbox, tiny_models, mail_server) as opened:
+        for name in ("patient", "doctor", "second doctor", "pharmacist", "admin"):
+            opened.person(name)
         yield opened

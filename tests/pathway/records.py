@@ -1,5 +1,6 @@
-"""What the database holds, read back whole, so that a test can say "nothing changed"; and pictures with known answers."""
+"""What the database holds, read back whole, so that a test can say "nothing changed"; and pictures."""
 
+from itertools import count
 from typing import Any
 from uuid import UUID
 
@@ -9,7 +10,7 @@ from sqlalchemy import select
 from csss.audit import AuditEvent
 from csss.migrations.tables import Base
 from csss.pathway.tables import Case, CaseEvent, SignOff
-from pictures import encode
+from pictures import encode, picture_png
 from sites import Site
 
 # What a refused request may leave: its line in the audit log, and the moment its session was last seen.
@@ -29,9 +30,7 @@ def everything(site: Site) -> dict[str, list[tuple[Any, ...]]]:
 def audited(site: Site, *, after: int = 0) -> list[AuditEvent]:
     """The links of the audit chain behind a number, in order."""
     with site.assembly.shop.work() as work:
-        return list(
-            work.session.scalars(select(AuditEvent).where(AuditEvent.seq > after).order_by(AuditEvent.seq))
-        )
+        return list(work.session.scalars(select(AuditEvent).where(AuditEvent.seq > after).order_by(AuditEvent.seq)))
 
 
 def last_audited(site: Site) -> int:
@@ -42,9 +41,7 @@ def last_audited(site: Site) -> int:
 def timeline(site: Site, case_id: str) -> list[tuple[str, str, int]]:
     """(step, target, revision) of every line of a case's timeline, in order."""
     with site.assembly.shop.work() as work:
-        rows = work.session.scalars(
-            select(CaseEvent).where(CaseEvent.case_id == UUID(case_id)).order_by(CaseEvent.id)
-        )
+        rows = work.session.scalars(select(CaseEvent).where(CaseEvent.case_id == UUID(case_id)).order_by(CaseEvent.id))
         return [(row.step, row.target, row.revision) for row in rows]
 
 
@@ -71,6 +68,14 @@ def band_png(darkest: int, seed: int = 1) -> bytes:
     """A picture of six neighbouring greys; the tiny model says "calm" of 170, nothing certain of 140."""
     pixels = np.random.default_rng(seed).integers(darkest, darkest + 6, (40, 48)).astype(np.uint8)
     return encode(pixels, "PNG")
+
+
+_seeds = count(1000)
+
+
+def new_picture() -> bytes:
+    """A picture that no other call returned."""
+    return picture_png(next(_seeds))
 
 
 UNCERTAIN_GREY, CALM_GREY = 140, 170

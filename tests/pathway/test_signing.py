@@ -1,4 +1,4 @@
-"""Verify, complete, approve and the ways back: what they refuse, with which code, and that a refusal changes nothing."""
+"""Verify, complete, approve and the ways back: what they refuse, with which code, and that it changes nothing."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -14,8 +14,17 @@ from csss.accounts.tables import Role, User
 from csss.pathway.states import State
 from csss.pathway.tables import Case, SignOff
 from csss.reports.content import SignOffStep
-from pathway.records import CALM_GREY, UNCERTAIN_GREY, audited, band_png, everything, last_audited, places, signatures
-from pictures import picture_png
+from pathway.records import (
+    CALM_GREY,
+    UNCERTAIN_GREY,
+    audited,
+    band_png,
+    everything,
+    last_audited,
+    new_picture,
+    places,
+    signatures,
+)
 from sites import NOTHING_NEEDED, READING, Site
 
 ITEM = {"medicine": "Paracetamol", "dose": "500 mg", "frequency": "every 6 hours"}
@@ -25,11 +34,10 @@ LongEnough = "I read the picture myself, without the AI."
 @pytest.fixture(scope="module")
 def case_at(shared_site: Site) -> Callable[[State], str]:
     """One case in each state, for refusals: they leave it as it is."""
-    seeds = iter(range(100, 200))
 
     @cache
     def bring(state: State) -> str:
-        return shared_site.bring_to(state, data=picture_png(next(seeds)))
+        return shared_site.bring_to(state, data=new_picture())
 
     return bring
 
@@ -64,7 +72,7 @@ def test_verify_refuses_an_unfinished_reading(
 
 
 def test_verify_refuses_before_the_image_was_opened_by_this_doctor(shared_site: Site) -> None:
-    case_id = shared_site.bring_to(State.AI_ANALYZED, data=picture_png(201))
+    case_id = shared_site.bring_to(State.AI_ANALYZED, data=new_picture())
     shared_site.in_care(doctor="second doctor")
     shared_site.get("second doctor", f"/scans/{case_id}/image")
     assert refusal(shared_site, "doctor", f"/scans/{case_id}/verify", READING) == (422, "image-not-opened")
@@ -95,7 +103,7 @@ def test_verify_asks_for_no_acknowledgement_of_a_certain_result(shared_site: Sit
 
 def test_verify_without_an_ai_result_asks_for_words_and_for_no_agreement(shared_site: Site) -> None:
     shared_site.in_care()
-    case_id = shared_site.upload(data=picture_png(202), modality="CT", body_part="BRAIN").json()["id"]
+    case_id = shared_site.upload(data=new_picture(), modality="CT", body_part="BRAIN").json()["id"]
     shared_site.run_jobs()
     assert shared_site.state(case_id) is State.AI_FAILED
     shared_site.post("doctor", f"/scans/{case_id}/read-without-ai", {"reason": "no model"})
@@ -121,14 +129,14 @@ def test_verify_refuses_a_version_that_is_not_the_one_on_the_screen(
 
 
 def test_verify_keeps_the_words_of_the_doctor_and_signs_the_very_content(shared_site: Site) -> None:
-    case_id = shared_site.bring_to(State.AI_ANALYZED, data=picture_png(203))
+    case_id = shared_site.bring_to(State.AI_ANALYZED, data=new_picture())
     shared_site.get("doctor", f"/scans/{case_id}/image")
     words = READING | {"notes": "  Opacity\nleft.\x00 ", "recommendations": "Control in 6 weeks."}
     signed = shared_site.post("doctor", f"/scans/{case_id}/verify", words).json()["sign_offs"]
     assert [(row["step"], row["words"]["notes"], row["words"]["recommendations"]) for row in signed] == [
         ("verified", "Opacity\nleft.", "Control in 6 weeks.")
     ]
-    again = shared_site.bring_to(State.AI_ANALYZED, data=picture_png(204))
+    again = shared_site.bring_to(State.AI_ANALYZED, data=new_picture())
     shared_site.get("doctor", f"/scans/{again}/image")
     other = shared_site.post("doctor", f"/scans/{again}/verify", words).json()["sign_offs"]
     assert other[0]["content_sha256"] != signed[0]["content_sha256"]
@@ -136,7 +144,7 @@ def test_verify_keeps_the_words_of_the_doctor_and_signs_the_very_content(shared_
 
 def test_nobody_meets_the_case_of_their_own_record(shared_site: Site) -> None:
     """A doctor who is a patient here too: their own scan does not exist for them as a doctor."""
-    case_id = shared_site.bring_to(State.AI_ANALYZED, data=picture_png(205))
+    case_id = shared_site.bring_to(State.AI_ANALYZED, data=new_picture())
     owner = shared_site.person("patient")
     shared_site.person("reader doctor")
     record = owner.patient
@@ -155,9 +163,7 @@ def test_nobody_meets_the_case_of_their_own_record(shared_site: Site) -> None:
             assert refusal(shared_site, "reader doctor", f"/scans/{case_id}/{path}", body) == (404, "not-found")
     finally:
         with shared_site.assembly.shop.work() as work:
-            work.session.execute(
-                update(type(record)).where(type(record).id == record.id).values(user_id=owner.user.id)
-            )
+            work.session.execute(update(type(record)).where(type(record).id == record.id).values(user_id=owner.user.id))
 
 
 @pytest.mark.parametrize(
@@ -181,7 +187,7 @@ def test_complete_refuses_an_unfinished_prescription(
 
 
 def test_complete_keeps_the_prescription_and_leaves_the_reading(shared_site: Site) -> None:
-    case_id = shared_site.bring_to(State.DOCTOR_VERIFIED, data=picture_png(206))
+    case_id = shared_site.bring_to(State.DOCTOR_VERIFIED, data=new_picture())
     before = shared_site.get("doctor", f"/scans/{case_id}").json()["sign_offs"]
     body = NOTHING_NEEDED | {"items": [ITEM | {"route": "oral"}], "none_statement": None}
     after = shared_site.post("pharmacist", f"/scans/{case_id}/complete", body).json()["sign_offs"]
@@ -224,20 +230,17 @@ def test_a_step_too_early_is_not_found_by_those_who_do_not_see_the_case_yet(
 def test_a_step_from_another_state_is_a_conflict(
     shared_site: Site, case_at: Callable[[State], str], state: State, who: str, step: str, body: dict[str, Any]
 ) -> None:
-    # The one in PENDING_AI first: bringing another case on runs every job.
-    for other in (state,):
-        case_id = case_at(other) if other is not State.PENDING_AI else _waiting(shared_site)
+    # A case that waits for a job does not wait for long: bringing another one on runs every job.
+    shared_site.clock.move(timedelta(seconds=31))
+    waits = state in (State.PENDING_AI, State.APPROVED)
+    case_id = shared_site.bring_to(state, data=new_picture()) if waits else case_at(state)
     assert refusal(shared_site, who, f"/scans/{case_id}/{step}", body) == (409, "wrong-state")
-
-
-def _waiting(site: Site) -> str:
-    return site.bring_to(State.PENDING_AI, data=picture_png(207))
 
 
 @pytest.mark.parametrize("who", ["doctor", "pharmacist"])
 def test_approve_refuses_who_signed_before(shared_site: Site, who: str) -> None:
     """The same person in another role is the same person."""
-    case_id = shared_site.bring_to(State.PHARMACIST_COMPLETED, data=picture_png(208 + len(who)))
+    case_id = shared_site.bring_to(State.PHARMACIST_COMPLETED, data=new_picture())
     with _as_role(shared_site, who, Role.ADMIN):
         for step, body in (("step-up", {"method": "totp"}), ("approve", {"code": "123456"})):
             assert refusal(shared_site, who, f"/scans/{case_id}/{step}", body) == (403, "four-eyes")
@@ -245,7 +248,7 @@ def test_approve_refuses_who_signed_before(shared_site: Site, who: str) -> None:
 
 
 def test_complete_refuses_who_verified(shared_site: Site) -> None:
-    case_id = shared_site.bring_to(State.DOCTOR_VERIFIED, data=picture_png(209))
+    case_id = shared_site.bring_to(State.DOCTOR_VERIFIED, data=new_picture())
     with _as_role(shared_site, "doctor", Role.PHARMACIST):
         assert refusal(shared_site, "doctor", f"/scans/{case_id}/complete", NOTHING_NEEDED) == (403, "four-eyes")
 
@@ -255,7 +258,7 @@ def test_complete_and_approve_refuse_who_sent_the_scan_in(shared_site: Site) -> 
     shared_site.in_care(doctor="sending doctor")
     record = shared_site.person("patient").patient
     assert record is not None
-    case_id = shared_site.upload("sending doctor", data=picture_png(210), patient_id=str(record.id)).json()["id"]
+    case_id = shared_site.upload("sending doctor", data=new_picture(), patient_id=str(record.id)).json()["id"]
     shared_site.run_jobs()
     shared_site.get("doctor", f"/scans/{case_id}/image")
     shared_site.post("doctor", f"/scans/{case_id}/verify", READING)
@@ -297,16 +300,14 @@ def _start_approval(site: Site, case_id: str, who: str = "admin") -> str:
     return site.totp_code(who)
 
 
-def test_approve_without_asking_for_a_code_is_refused(
-    shared_site: Site, case_at: Callable[[State], str]
-) -> None:
-    case_id = shared_site.bring_to(State.PHARMACIST_COMPLETED, data=picture_png(211))
+def test_approve_without_asking_for_a_code_is_refused(shared_site: Site, case_at: Callable[[State], str]) -> None:
+    case_id = shared_site.bring_to(State.PHARMACIST_COMPLETED, data=new_picture())
     code = shared_site.totp_code("admin")
     assert refusal(shared_site, "admin", f"/scans/{case_id}/approve", {"code": code}) == (409, "no-open-code")
 
 
 def test_approve_refuses_a_code_when_the_content_changed_since(shared_site: Site) -> None:
-    case_id = shared_site.bring_to(State.PHARMACIST_COMPLETED, data=picture_png(212))
+    case_id = shared_site.bring_to(State.PHARMACIST_COMPLETED, data=new_picture())
     code = _start_approval(shared_site, case_id)
     with shared_site.assembly.shop.work() as work:
         row = work.session.query(SignOff).filter_by(case_id=UUID(case_id), step=SignOffStep.VERIFIED).one()
@@ -319,17 +320,18 @@ def test_approve_refuses_a_code_when_the_content_changed_since(shared_site: Site
 
 
 def test_approve_refuses_a_code_of_another_case(shared_site: Site) -> None:
-    one, other = (shared_site.bring_to(State.PHARMACIST_COMPLETED, data=picture_png(seed)) for seed in (213, 214))
+    one, other = (shared_site.bring_to(State.PHARMACIST_COMPLETED, data=new_picture()) for _ in range(2))
     code = _start_approval(shared_site, one)
     assert refusal(shared_site, "admin", f"/scans/{other}/approve", {"code": code}) == (409, "no-open-code")
 
 
 def test_approve_refuses_a_stale_version_and_leaves_the_code_open(shared_site: Site) -> None:
-    case_id = shared_site.bring_to(State.PHARMACIST_COMPLETED, data=picture_png(215))
+    case_id = shared_site.bring_to(State.PHARMACIST_COMPLETED, data=new_picture())
     code = _start_approval(shared_site, case_id)
-    assert refusal(
-        shared_site, "admin", f"/scans/{case_id}/approve", {"code": code}, headers={"If-Match": '"1"'}
-    ) == (409, "stale-version")
+    assert refusal(shared_site, "admin", f"/scans/{case_id}/approve", {"code": code}, headers={"If-Match": '"1"'}) == (
+        409,
+        "stale-version",
+    )
     assert shared_site.post("admin", f"/scans/{case_id}/approve", {"code": code}).json()["state"] == "APPROVED"
     # Its job would make the report at some later test's run_jobs; here it ends.
     shared_site.run_jobs()
@@ -350,7 +352,7 @@ RETURNS = [
 def test_a_return_opens_a_revision_and_sets_signatures_aside(
     shared_site: Site, source: State, who: str, path: str, target: State
 ) -> None:
-    case_id = shared_site.bring_to(source, data=picture_png(220 + RETURNS.index((source, who, path, target))))
+    case_id = shared_site.bring_to(source, data=new_picture())
     version = shared_site.case(case_id).version
     before = signatures(shared_site, case_id)
     for empty in ("", "  ", "no"):
@@ -363,7 +365,7 @@ def test_a_return_opens_a_revision_and_sets_signatures_aside(
 
 
 def test_after_a_return_the_image_is_opened_anew_and_the_case_is_signed_again(shared_site: Site) -> None:
-    case_id = shared_site.bring_to(State.PHARMACIST_COMPLETED, data=picture_png(230))
+    case_id = shared_site.bring_to(State.PHARMACIST_COMPLETED, data=new_picture())
     shared_site.post("admin", f"/scans/{case_id}/return", {"reason": "Look again."})
     assert refusal(shared_site, "doctor", f"/scans/{case_id}/verify", READING) == (422, "image-not-opened")
     shared_site.get("doctor", f"/scans/{case_id}/image")
@@ -378,7 +380,7 @@ def test_after_a_return_the_image_is_opened_anew_and_the_case_is_signed_again(sh
 
 
 def test_return_to_pharmacist_keeps_the_doctors_signature_to_the_end(shared_site: Site) -> None:
-    case_id = shared_site.bring_to(State.PHARMACIST_COMPLETED, data=picture_png(231))
+    case_id = shared_site.bring_to(State.PHARMACIST_COMPLETED, data=new_picture())
     shared_site.post("admin", f"/scans/{case_id}/return-to-pharmacist", {"reason": "Dose?"})
     shared_site.post("pharmacist", f"/scans/{case_id}/complete", NOTHING_NEEDED)
     code = _start_approval(shared_site, case_id)
@@ -394,7 +396,7 @@ def test_return_to_pharmacist_keeps_the_doctors_signature_to_the_end(shared_site
 
 
 def test_return_to_pharmacist_refuses_when_what_the_doctor_signed_has_changed(shared_site: Site) -> None:
-    case_id = shared_site.bring_to(State.PHARMACIST_COMPLETED, data=picture_png(232))
+    case_id = shared_site.bring_to(State.PHARMACIST_COMPLETED, data=new_picture())
     with shared_site.assembly.shop.work() as work:
         work.session.execute(update(Case).where(Case.id == UUID(case_id)).values(phantom=True))
     assert refusal(shared_site, "admin", f"/scans/{case_id}/return-to-pharmacist", {"reason": "Dose?"}) == (
@@ -404,7 +406,7 @@ def test_return_to_pharmacist_refuses_when_what_the_doctor_signed_has_changed(sh
 
 
 def test_only_the_doctor_who_signed_withdraws(shared_site: Site) -> None:
-    case_id = shared_site.bring_to(State.DOCTOR_VERIFIED, data=picture_png(233))
+    case_id = shared_site.bring_to(State.DOCTOR_VERIFIED, data=new_picture())
     shared_site.in_care(doctor="second doctor")
     assert refusal(shared_site, "second doctor", f"/scans/{case_id}/return", {"reason": "I see more."}) == (
         403,
@@ -413,7 +415,7 @@ def test_only_the_doctor_who_signed_withdraws(shared_site: Site) -> None:
 
 
 def test_a_code_from_before_a_return_does_not_approve_what_came_after(shared_site: Site) -> None:
-    case_id = shared_site.bring_to(State.PHARMACIST_COMPLETED, data=picture_png(234))
+    case_id = shared_site.bring_to(State.PHARMACIST_COMPLETED, data=new_picture())
     code = _start_approval(shared_site, case_id)
     shared_site.post("admin", f"/scans/{case_id}/return-to-pharmacist", {"reason": "Dose?"})
     shared_site.post("pharmacist", f"/scans/{case_id}/complete", NOTHING_NEEDED)

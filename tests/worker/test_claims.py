@@ -7,7 +7,6 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
-from counting import Site
 
 from csss.foundation.jobs import JobStatus
 from csss.worker.claims import (
@@ -22,6 +21,7 @@ from csss.worker.claims import (
     take_due,
 )
 from csss.worker.presence import Presence
+from worker.counting import Site
 
 
 def _take(site: Site, owner: str, limit: int = 10) -> list[Claim]:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from counting import Site, drop_queue_tables, wait_until
 from dbos import DBOS
 
 from csss.worker.engine import Engine, EngineLost
+from worker.counting import Site, drop_queue_tables, wait_until
 
 
 class _Ran:

@@ -8,13 +8,13 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from counting import Site, count, drop_queue_tables, make_slow, wait_until
 from dbos import DBOS
 from sqlalchemy import select, update
 
 from csss.foundation.jobs import JobRequest, JobStatus, WorkerHeartbeat
 from csss.foundation.work import Work
 from csss.worker import Handler, Worker, WorkerAlreadyRunning
+from worker.counting import Site, count, drop_queue_tables, make_slow, wait_until
 
 
 def _worker(site: Site, *, lease_seconds: float = 60, poll_seconds: float = 1, **handlers: Handler) -> Worker:

@@ -4,7 +4,6 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
-from counting import Site, count
 from sqlalchemy import select, update
 
 from csss.foundation.errors import Unprocessable
@@ -13,6 +12,7 @@ from csss.foundation.jobs import JobRequest, JobStatus, RetryLater, WorkerHeartb
 from csss.foundation.work import Work
 from csss.worker import run_due
 from csss.worker.perform import perform
+from worker.counting import Site, count
 
 
 class _CannotRead(Unprocessable):

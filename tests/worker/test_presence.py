@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from counting import Site
 from sqlalchemy import delete, select
 
 from csss.foundation.jobs import JobRequest, JobStatus, WorkerHeartbeat
 from csss.worker.claims import take_due
 from csss.worker.presence import Presence, Watch, bury
+from worker.counting import Site
 
 
 def _watch(site: Site, lease_seconds: float = 60) -> Watch:

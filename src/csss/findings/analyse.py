@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +11,11 @@ from csss.foundation.errors import Unprocessable
 from csss.foundation.ids import new_id
 from csss.foundation.work import Work
 from csss.imaging.archive import unpack
-from csss.inference.prediction import Prediction, UncertainReason
+from csss.inference.card import Risk
+from csss.inference.prediction import Prediction, UncertainReason, raise_threshold
 from csss.inference.shelf import Model, Shelf
 from csss.studies.tables import Instance, Study
 
-UNCERTAIN = "Uncertain"
 REASON_TEXT: Mapping[str, str] = {
     UncertainReason.LOW_CONFIDENCE: "the model's confidence is below the threshold",
     UncertainReason.OUT_OF_DISTRIBUTION: "the picture is unlike those the model was made from",
@@ -46,10 +45,7 @@ def predict(work: Work, instance: Instance, model: Model, *, site_tau: float | N
     prediction = model.predict(volume)
     if site_tau is None or site_tau <= prediction.tau:
         return prediction
-    if prediction.confidence >= site_tau:
-        return replace(prediction, tau=site_tau)
-    reasons = dict.fromkeys((*prediction.uncertain_reasons, UncertainReason.LOW_CONFIDENCE))
-    return replace(prediction, tau=site_tau, label=UNCERTAIN, uncertain=True, uncertain_reasons=tuple(reasons))
+    return raise_threshold(prediction, site_tau, floor=Risk(model.card.risk.floor_when_uncertain))
 
 
 def keep(work: Work, instance: Instance, model: Model, prediction: Prediction) -> Analysis:

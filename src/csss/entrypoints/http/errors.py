@@ -125,11 +125,21 @@ def _request_id(request: Request) -> str:
     return str(getattr(request.state, "request_id", ""))
 
 
+def route_of(request: Request) -> str:
+    """Return the path of the route that was asked for, with its placeholders; empty where no route fits.
+
+    A router that is mounted under a prefix knows its own part only; what is missing in front is in the address.
+    """
+    own: str = getattr(request.scope.get("route"), "path", "")
+    asked = request.url.path.split("/")
+    return "/".join(asked[: len(asked) - own.count("/")]) + own if own else ""
+
+
 def _note_denial(request: Request, error: CsssError) -> None:
     """Put a refusal into the audit log, in a unit of work of its own: the request's was undone."""
     actor = getattr(request.state, "actor", None)
-    route = request.scope.get("route")
-    if route is None or (actor is None and request.method in ("GET", "HEAD")):
+    route = route_of(request)
+    if not route or (actor is None and request.method in ("GET", "HEAD")):
         return  # a stranger's mistyped address is not an event of ours
     try:
         with parts_of(request).shop.work() as work:
@@ -140,7 +150,7 @@ def _note_denial(request: Request, error: CsssError) -> None:
                 actor_role=actor.role if actor else "none",
                 outcome=audit.Outcome.DENIED,
                 detail={
-                    "route": getattr(route, "path", ""),
+                    "route": route,
                     "method": request.method,
                     "status": error.status,
                     "code": error.code,

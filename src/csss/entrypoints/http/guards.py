@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from csss.entrypoints.http.actor import SAFE_METHODS, cookie_name
-from csss.entrypoints.http.errors import answer
+from csss.entrypoints.http.errors import answer, route_of
 from csss.entrypoints.http.parts import parts_of
 from csss.foundation.errors import Forbidden, TooLarge
 from csss.foundation.ids import new_id
@@ -35,13 +35,12 @@ async def _guard(request: Request, call_next: Callable[[Request], Awaitable[Resp
     refusal = _origin_refusal(request)
     response = await answer(request, refusal) if refusal else await call_next(request)
     _add_headers(request, response)
-    route = request.scope.get("route")
     _logger.info(
         "request",
         extra={
             "request_id": request.state.request_id,
             "method": request.method,
-            "route": getattr(route, "path", "unmatched"),
+            "route": route_of(request) or "unmatched",
             "status": response.status_code,
             "milliseconds": round((time.perf_counter() - begun) * 1000, 1),
         },

@@ -127,8 +127,13 @@ def page(
 
 
 def go(request: Request, address: str, *, flash: str | None = None) -> Response:
-    """Return the redirect after a POST (303), with a message for the page that follows."""
-    response = RedirectResponse(address, status_code=303)
+    """Return the redirect after a POST (303), with a message for the page that follows.
+
+    A script that asked is told the address and goes there itself: it would follow a redirect out of sight.
+    """
+    response: Response = RedirectResponse(address, status_code=303)
+    if "hx-request" in request.headers:
+        response = Response(status_code=200, headers={"HX-Redirect": address})
     if flash is not None:
         say(request, response, flash)
     return response
