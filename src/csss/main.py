@@ -59,6 +59,7 @@ class Assembly:
 
     def tend(self, work: Work) -> None:
         """Look after what could have been left behind; a worker calls it now and then."""
+        submit.assign_waiting(work)
         issuing.watch(work)
         audit.keep_checkpoint(work, self.settings.data_dir / CHECKPOINTS, self.settings.secret_key)
 

@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -14,7 +13,6 @@ from fastapi.routing import iter_route_contexts
 from sqlalchemy import delete, func, select
 from starlette.routing import Mount
 
-from house.access_table import ACTORS, API_ROWS, WEB_ROWS, Cell, Row
 from csss.accounts import joining
 from csss.accounts.joining import Applicant
 from csss.accounts.sign_in import Origin
@@ -28,6 +26,7 @@ from csss.pathway.moves import move
 from csss.pathway.states import State, Step
 from csss.pathway.tables import Case, CaseEvent, SignOff
 from csss.reports.tables import Report
+from house.access_table import ACTORS, API_ROWS, WEB_ROWS, Cell, Row
 from mailbox_server import Mailbox
 from pictures import picture_png
 from sites import NOTHING_NEEDED, PASSWORD, READING, Site, open_site
@@ -63,9 +62,7 @@ class Ward:
             person = site.person(name)
             with site.assembly.shop.work() as work:
                 user = work.session.get_one(User, person.user.id)
-                person.token = desk.open_session(
-                    work, user, origin=Origin("127.0.0.1"), kind=SessionKind.API
-                ).secret
+                person.token = desk.open_session(work, user, origin=Origin("127.0.0.1"), kind=SessionKind.API).secret
                 self.cookies[name] = desk.open_session(
                     work, user, origin=Origin("127.0.0.1"), kind=SessionKind.BROWSER
                 ).secret
@@ -150,9 +147,7 @@ class Ward:
         desk = self.site.assembly.parts.desk
         with self.site.assembly.shop.work() as work:
             user = work.session.get_one(User, self.site.person(who if who != "nobody" else "patient").user.id)
-            return desk.open_session(
-                work, user, origin=Origin("127.0.0.1"), kind=SessionKind.BROWSER
-            ).actor.session_id
+            return desk.open_session(work, user, origin=Origin("127.0.0.1"), kind=SessionKind.BROWSER).actor.session_id
 
     def link_row(self) -> OneTimeLink | None:
         with self.site.assembly.shop.work() as work:
@@ -257,9 +252,7 @@ def traces(ward: Ward, case_id: str) -> tuple[Any, ...]:
         columns = tuple(getattr(case, column.key) for column in Case.__table__.columns)
         events = work.session.scalar(select(func.count()).where(CaseEvent.case_id == key))
         signed = work.session.execute(select(SignOff.id, SignOff.voided_at).where(SignOff.case_id == key)).all()
-        sent = work.session.scalar(
-            select(func.count()).select_from(Delivery).join(Report).where(Report.case_id == key)
-        )
+        sent = work.session.scalar(select(func.count()).select_from(Delivery).join(Report).where(Report.case_id == key))
     return columns, events, signed, sent
 
 

@@ -1,10 +1,11 @@
 """Engine, sessions and the declarative base, the same for SQLite and PostgreSQL."""
 
+import hashlib
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import DateTime, Dialect, Engine, MetaData, String, create_engine, event
+from sqlalchemy import DateTime, Dialect, Engine, MetaData, String, create_engine, event, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.types import TypeDecorator
@@ -97,3 +98,13 @@ def open_engine(url: str) -> Engine:
 def sessions(engine: Engine) -> sessionmaker[Session]:
     """Return the maker of sessions on ``engine``; objects stay readable after a commit."""
     return sessionmaker(engine, expire_on_commit=False)
+
+
+def lock_name(session: Session, name: str) -> None:
+    """Let one transaction at a time go on under ``name``, until it ends; for what no row or constraint can guard.
+
+    SQLite needs nothing: its transactions are alone from their begin.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+        session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 
 from csss import audit, patients
 from csss.accounts.actor import Actor
 from csss.accounts.permissions import Action, Relation, require
+from csss.accounts.tables import User
+from csss.foundation.database import lock_name
 from csss.foundation.errors import CsssError, NotFound, TooManyRequests, Unavailable, Unprocessable
 from csss.foundation.ids import new_id, new_number
 from csss.foundation.work import Work
@@ -24,6 +26,7 @@ from csss.studies.tables import Instance
 
 ANALYSE = "analyse"
 UPLOADS_A_DAY = 200
+_BEFORE_READING = (State.PENDING_AI, State.AI_RUNNING, State.AI_FAILED, State.AI_ANALYZED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,8 @@ def submit(
         inspected = receive.inspect(upload, decode=decode, limits=limits)
         # One upload of a patient at a time from here on: two copies of a file must not become two cases.
         work.session.scalar(select(Patient.id).where(Patient.id == patient.id).with_for_update())
+        # And one of a picture: sent for two patients at the same moment, it must not be taken in for both.
+        lock_name(work.session, f"pixels:{inspected.pixel_sha256}")
         receive.check_patient(work, patient, inspected)
     except CsssError as refusal:
         if isinstance(refusal, Unavailable) or refusal.code == FileTooLarge.code:
@@ -77,8 +82,7 @@ def submit(
     instance = receive.file_instance(work, patient, upload, inspected)
     case = _open(work, actor, patient, phantom=phantom, instance=instance)
     if doctor is not None:
-        case.doctor_id = doctor.id
-        patients.take_into_care(work, patient_id=patient.id, doctor_id=doctor.id, reason="assigned to read")
+        _give_to(work, case, patient, doctor)
     move(work, case, Step.ACCEPT_FILE, None, detail={"kind": inspected.kind})
     request_analysis(work, case)
     return Submitted(case, repeated=False)
@@ -87,6 +91,32 @@ def submit(
 def request_analysis(work: Work, case: Case) -> None:
     """Ask for the AI's answer to this revision of a case, once."""
     work.jobs.request(ANALYSE, case.id, key=f"{ANALYSE}:{case.id}:{case.revision}")
+
+
+def assign_waiting(work: Work) -> int:
+    """Give a doctor to scans that have none, or whose doctor was disabled; returns how many were given one.
+
+    A site without a doctor takes scans in all the same; they wait here until somebody joins.
+    """
+    waiting = work.session.execute(
+        select(Case, Patient)
+        .join(Patient, Patient.id == Case.patient_id)
+        .outerjoin(User, User.id == Case.doctor_id)
+        .where(Case.state.in_(_BEFORE_READING), or_(Case.doctor_id.is_(None), User.disabled_at.is_not(None)))
+        .order_by(Case.created_at)
+    ).all()
+    count = 0
+    for case, patient in waiting:
+        doctor = patients.doctor_for(work, patient, wanted=None)
+        if doctor is not None:
+            _give_to(work, case, patient, doctor)
+            count += 1
+    return count
+
+
+def _give_to(work: Work, case: Case, patient: Patient, doctor: User) -> None:
+    case.doctor_id = doctor.id
+    patients.take_into_care(work, patient_id=patient.id, doctor_id=doctor.id, reason="assigned to read")
 
 
 def _patient(work: Work, actor: Actor, patient_id: UUID | None) -> Patient:

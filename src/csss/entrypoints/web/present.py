@@ -253,7 +253,7 @@ def size(size_bytes: int) -> str:
     """Return a number of bytes for people."""
     if size_bytes < 1024 * 1024:
         return f"{max(1, round(size_bytes / 1024))} kB"
-    return f"{size_bytes / (1024 * 1024):.1f} MB"
+    return f"{size_bytes / (1024 * 1024):.3g} MB"
 
 
 def label_words(card: ModelCard | None, name: str) -> str:

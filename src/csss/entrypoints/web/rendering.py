@@ -1,7 +1,7 @@
 """Turn a template and facts into a page: what every page has, escaping, flash messages, fragments."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from csss.entrypoints.web import present
 from csss.foundation.clock import SystemClock
 from csss.foundation.errors import CsssError
 from csss.foundation.settings import Environment as SiteEnvironment
+from csss.reports.content import age_in_years
 
 HERE = Path(__file__).parent
 THEMES = ("light", "dark")
@@ -65,6 +66,12 @@ def _ago(context: Context, then: datetime) -> str:
     return present.ago(then, context["now"])
 
 
+@pass_context
+def _age(context: Context, birth_date: date) -> str:
+    years = age_in_years(birth_date, context["now"].date())
+    return "" if years is None else f"{years} years, "
+
+
 def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(HERE / "templates"),
@@ -75,6 +82,7 @@ def _environment() -> Environment:
     )
     environment.filters.update(
         ago=_ago,
+        age=_age,
         exact=present.exact,
         percent=present.percent,
         size=present.size,

@@ -122,7 +122,7 @@ def step_up(
     signing.begin_step_up(
         work, actor, case_id=case_id, method=StepUpMethod(method), site=parts.site, send_code=parts.send_code
     )
-    return go(request, f"/scans/{case_id}#approve", flash="code-open")
+    return go(request, f"/scans/{case_id}", flash="code-open")
 
 
 @router.post("/approve")

@@ -43,6 +43,7 @@ function addMedicine(button) {
 function localiseTimes(within) {
   for (const time of within.querySelectorAll("time[datetime]")) {
     const moment = new Date(time.dateTime);
+    if ("exact" in time.dataset) continue;
     time.title = moment.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "long" });
     if ("clock" in time.dataset) time.textContent = moment.toLocaleTimeString(undefined, { timeStyle: "short" });
   }

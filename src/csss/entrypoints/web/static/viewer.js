@@ -15,10 +15,10 @@ function draw() {
   view.x = Math.max(-reach.x, Math.min(reach.x, view.x));
   view.y = Math.max(-reach.y, Math.min(reach.y, view.y));
   pictures.style.transform = `translate(${view.x}px, ${view.y}px) scale(${view.zoom})`;
-  // Enlarged pixels are shown as they are: smoothing would invent detail.
+  // Far enlarged, pixels are shown as they are: smoothing would look like detail.
   const scan = pictures.querySelector(".viewer-scan");
   const shown = Math.min(stage.clientWidth / scan.naturalWidth, stage.clientHeight / scan.naturalHeight) * view.zoom;
-  scan.style.imageRendering = shown > 2 ? "pixelated" : "auto";
+  scan.style.imageRendering = shown > 6 ? "pixelated" : "auto";
   words.textContent = `${Math.round(view.zoom * 100)} %`;
 }
 
