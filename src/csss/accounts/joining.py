@@ -15,7 +15,7 @@ from csss.accounts.passwords import Passwords, check_policy
 from csss.accounts.permissions import Action, require
 from csss.accounts.sign_in import Origin, end_all_sessions
 from csss.accounts.tables import STAFF, LinkPurpose, OneTimeLink, PendingRegistration, Role, User
-from csss.foundation.errors import Conflict, Forbidden, NotFound, NotSignedIn, Unprocessable
+from csss.foundation.errors import Conflict, Forbidden, NotFound, NotSignedIn, Unavailable, Unprocessable
 from csss.foundation.ids import digest, new_id, new_secret
 from csss.foundation.work import Work
 
@@ -53,12 +53,16 @@ def clean_name(text: str) -> str:
     return name
 
 
-def register(work: Work, applicant: Applicant, *, passwords: Passwords, origin: Origin) -> None:
+def register(work: Work, applicant: Applicant, *, passwords: Passwords, origin: Origin, can_mail: bool) -> None:
     """Note a patient's registration and ask for the mail that lets them confirm it.
+
+    Raises `Unavailable` where the site has no mail server (``can_mail``): nobody could ever confirm.
 
     Says the same for a new and a known address: who is a patient here is nobody's business. The owner of a known
     address is told by mail instead.
     """
+    if not can_mail:
+        raise Unavailable("This site cannot send mail, so it cannot confirm registrations. Ask at the desk.")
     key = throttle.throttle_key("registration", origin.source)
     throttle.check(work, key)
     throttle.count_failure(work, key)

@@ -154,8 +154,11 @@ def use(work: Work, actor: Actor, *, bound: Bound, code: str, rules: Approval) -
             raise NotSignedIn(
                 "The code was wrong too often and is void. Ask for a new one.", code="code-void", keeps=True
             )
+        hint = " Each code of the authenticator works once; wait for the next." if row.salt is None else ""
         raise NotSignedIn(
-            f"The code is wrong. {left} {'try is' if left == 1 else 'tries are'} left.", code="wrong-code", keeps=True
+            f"The code is wrong.{hint} {left} {'try is' if left == 1 else 'tries are'} left.",
+            code="wrong-code",
+            keeps=True,
         )
     row.used_at = now
     return row

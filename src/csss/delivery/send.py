@@ -6,12 +6,13 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import CursorResult, select, update
 
 from csss import audit
 from csss.accounts.tables import User
 from csss.delivery.channels.base import Attachment, Channel, DeliveryError, Message
 from csss.delivery.tables import Delivery, DeliveryStatus
+from csss.foundation.errors import Conflict
 from csss.foundation.ids import new_id
 from csss.foundation.jobs import RetryLater
 from csss.foundation.work import Work
@@ -23,6 +24,12 @@ MAX_ATTEMPTS = 8
 _FIRST_DELAY = timedelta(seconds=15)
 _LONGEST_DELAY = timedelta(hours=1)
 UNCONFIRMED = "The mail was cut off while it was handed over; whether it arrived is not known. Ask, or send it again."
+
+
+class Overtaken(Conflict):
+    """This worker was taken for dead, and another one is sending in its place."""
+
+    code = "overtaken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +85,12 @@ def deliver(work: Work, delivery_id: UUID, *, channels: Mapping[str, Channel], s
         row.status, row.next_at = DeliveryStatus.REVOKED, None
         return
     message = _letter(work, row, report, site)
-    row.status, row.attempts, row.next_at, row.error = DeliveryStatus.SENDING, row.attempts + 1, None, None
+    attempt = row.attempts + 1
+    row.status, row.attempts, row.next_at, row.error = DeliveryStatus.SENDING, attempt, None, None
     work.pause()
 
     def handing_over() -> None:
-        row.handed_over_at = work.clock.now()
+        _mark_handed_over(work, row, attempt)
         work.pause()
 
     try:
@@ -97,6 +105,23 @@ def deliver(work: Work, delivery_id: UUID, *, channels: Mapping[str, Channel], s
     row.handed_over_at = None
     row.status, row.sent_at, row.receipt = DeliveryStatus.SENT, work.clock.now(), receipt
     _record(work, row, "report.sent")
+
+
+def _mark_handed_over(work: Work, row: Delivery, attempt: int) -> None:
+    """Claim the hand-over: of two workers that both think they hold this delivery, one gets it."""
+    result = work.session.execute(
+        update(Delivery)
+        .where(
+            Delivery.id == row.id,
+            Delivery.attempts == attempt,
+            Delivery.status == DeliveryStatus.SENDING,
+            Delivery.handed_over_at.is_(None),
+        )
+        .values(handed_over_at=work.clock.now())
+    )
+    assert isinstance(result, CursorResult)  # noqa: S101 - an UPDATE gives no other kind
+    if result.rowcount != 1:
+        raise Overtaken("Another worker has taken this delivery over.")
 
 
 def _note_failure(work: Work, row: Delivery, problem: DeliveryError) -> None:

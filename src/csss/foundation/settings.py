@@ -46,6 +46,10 @@ class Smtp(_Group):
     starttls: bool = True
     timeout_seconds: float = Field(10.0, gt=0, le=60)
 
+    @property
+    def configured(self) -> bool:
+        return self.host is not None
+
 
 class Sessions(_Group):
     idle_minutes: int = Field(15, ge=1, le=60)

@@ -6,7 +6,7 @@ from csss import patients
 from csss.accounts import joining, sign_in
 from csss.accounts.joining import Applicant
 from csss.accounts.tables import SessionKind
-from csss.entrypoints.api.shapes import Accepted, ConfirmForm, LoginForm, Me, RegisterForm, Token
+from csss.entrypoints.api.shapes.people import Accepted, ConfirmForm, LoginForm, Me, RegisterForm, Token
 from csss.entrypoints.http.actor import ActorDep, OriginDep
 from csss.entrypoints.http.parts import PartsDep
 from csss.entrypoints.http.work import WorkDep
@@ -18,7 +18,9 @@ router = APIRouter(prefix="/auth", tags=["auth"])
 def register(form: RegisterForm, work: WorkDep, parts: PartsDep, origin: OriginDep) -> Accepted:
     """Register as a patient. A mail with a link follows; the answer is the same whether the address is known or not."""
     applicant = Applicant(**form.model_dump())
-    joining.register(work, applicant, passwords=parts.desk.passwords, origin=origin)
+    joining.register(
+        work, applicant, passwords=parts.desk.passwords, origin=origin, can_mail=parts.settings.smtp.configured
+    )
     return Accepted(status="confirmation-mailed")
 
 

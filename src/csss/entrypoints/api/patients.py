@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from csss import patients
-from csss.entrypoints.api.shapes import PatientForm, Patients, PatientShape
+from csss.entrypoints.api.shapes.people import PatientForm, Patients, PatientShape
 from csss.entrypoints.http.actor import ActorDep
 from csss.entrypoints.http.work import WorkDep
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 
 from csss.accounts.permissions import Action
 from csss.delivery import send
-from csss.entrypoints.api.shapes import DeliveryShape, Password, ReportShape
+from csss.entrypoints.api.shapes.reports import DeliveryShape, Password, ReportShape
 from csss.entrypoints.http.actor import ActorDep
 from csss.entrypoints.http.work import WorkDep
 from csss.pathway import issuing

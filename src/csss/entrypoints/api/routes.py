@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from sqlalchemy import text
 
 from csss.entrypoints.api import auth, patients, reports, scans
-from csss.entrypoints.api.shapes import Problem
+from csss.entrypoints.api.shapes.base import Problem
 from csss.entrypoints.http.actor import csrf_by_header
 from csss.entrypoints.http.parts import PartsDep
 from csss.entrypoints.http.work import WorkDep

@@ -6,17 +6,13 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, File, Form, Header, Query, Response, UploadFile
 
 from csss.accounts.permissions import Action
-from csss.entrypoints.api.shapes import (
+from csss.entrypoints.api.shapes.scans import Event, Events, Received, Scan, ScanPage
+from csss.entrypoints.api.shapes.steps import (
     ApproveForm,
     ChallengeShape,
     CompleteForm,
-    Event,
-    Events,
     ReasonForm,
-    Received,
     RejectForm,
-    Scan,
-    ScanPage,
     StepUpForm,
     VerifyForm,
 )

@@ -48,7 +48,9 @@ def register(
 
     keep_form(request, "register", again)
     applicant = Applicant(email=email, name=name, birth_date=parse_date(birth_date), sex=sex, password=password)
-    joining.register(work, applicant, passwords=parts.desk.passwords, origin=origin)
+    joining.register(
+        work, applicant, passwords=parts.desk.passwords, origin=origin, can_mail=parts.settings.smtp.configured
+    )
     return page(request, "account/check_mail.html", email=email.strip())
 
 

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
+from csss.entrypoints.web.desks import recognise
 from csss.entrypoints.web.rendering import page
 from csss.foundation.errors import NotFound
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[Depends(recognise)])
 
 
 class Attachment(Protocol):

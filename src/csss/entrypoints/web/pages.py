@@ -24,6 +24,7 @@ from csss.entrypoints.web import (
     sign_in,
     upload,
 )
+from csss.entrypoints.web.desks import recognise
 from csss.entrypoints.web.forms import typed
 from csss.entrypoints.web.rendering import FLASHES, HERE, Refusal, page, say
 from csss.foundation.errors import CsssError
@@ -118,4 +119,8 @@ def _kept_texts(request: Request) -> list[str]:
 
 
 def _plain(request: Request, error: CsssError) -> Response:
+    if error.status == 404 and getattr(request.state, "actor", None) is None:
+        # No route, so nobody has asked yet who this is.
+        with parts_of(request).shop.work() as work:
+            recognise(request, work)
     return page(request, "error.html", status=error.status, error=error, kept=_kept_texts(request))

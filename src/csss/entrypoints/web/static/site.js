@@ -68,4 +68,6 @@ addEventListener("pageshow", () => {
 });
 
 localiseTimes(document);
-document.querySelector("[data-refusal]")?.focus();
+const refusal = document.querySelector("[data-refusal]");
+refusal?.focus({ preventScroll: true });
+refusal?.scrollIntoView({ block: "center" });

@@ -1,120 +1,20 @@
-"""What the API sends and takes: pydantic models, strict on the way in."""
+"""Shapes of scans: the line of a list, the whole, and what happened to it."""
 
-from datetime import date, datetime
-from typing import Annotated, Any, Self
+from datetime import datetime
+from typing import Any, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from csss.accounts.actor import Actor
-from csss.accounts.tables import Role, StepUpMethod
-from csss.delivery.tables import Delivery, DeliveryStatus
+from csss.entrypoints.api.shapes.base import Shape
+from csss.entrypoints.api.shapes.people import PatientShape
 from csss.findings.tables import Analysis
 from csss.pathway.states import FHIR_STATUS, State
 from csss.pathway.tables import CaseEvent, SignOff
 from csss.pathway.worklist import CaseView, Line, Page, reason_for
-from csss.patients import Patient
 from csss.reports.content import SignOffStep
 from csss.reports.tables import Report, ReportStatus
-
-
-class Shape(BaseModel):
-    """Something that goes out."""
-
-    model_config = ConfigDict(frozen=True)
-
-
-class Form(BaseModel):
-    """Something that comes in; a field that we do not know is refused, not ignored."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Problem(Shape):
-    """RFC 9457 problem details; go by ``code``."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: str
-    request_id: str
-
-
-class RegisterForm(Form):
-    email: str = Field(max_length=254)
-    name: str = Field(max_length=200)
-    birth_date: date
-    sex: str = Field(max_length=10, examples=["female"])
-    password: str = Field(max_length=256, description="At least 15 characters; a few words are fine")
-
-
-class ConfirmForm(Form):
-    token: str = Field(max_length=100, description="From the link in the mail")
-    password: str = Field(max_length=256)
-
-
-class LoginForm(Form):
-    email: str = Field(max_length=254)
-    password: str = Field(max_length=256)
-    code: str | None = Field(None, max_length=16, description="Authenticator code; needed by staff")
-
-
-class Accepted(Shape):
-    status: str
-
-
-class Me(Shape):
-    id: UUID
-    email: str
-    name: str
-    role: Role
-    patient_id: UUID | None
-
-    @classmethod
-    def of(cls, actor: Actor, patient: Patient | None) -> Self:
-        return cls(
-            id=actor.user_id,
-            email=actor.email,
-            name=actor.name,
-            role=actor.role,
-            patient_id=patient.id if patient else None,
-        )
-
-
-class Token(Shape):
-    access_token: str
-    token_type: str = "Bearer"  # noqa: S105 - RFC 6750's name, not a secret
-    expires_in: int = Field(description="Seconds")
-    user: Me
-
-
-class PatientShape(Shape):
-    id: UUID
-    record_number: str
-    name: str
-    birth_date: date
-    sex: str
-
-    @classmethod
-    def of(cls, patient: Patient) -> Self:
-        return cls(
-            id=patient.id,
-            record_number=patient.record_number,
-            name=patient.name,
-            birth_date=patient.birth_date,
-            sex=patient.sex,
-        )
-
-
-class PatientForm(Form):
-    name: str = Field(max_length=200)
-    birth_date: date
-    sex: str = Field(max_length=10)
-
-
-class Patients(Shape):
-    items: list[PatientShape]
 
 
 class AiShape(Shape):
@@ -325,94 +225,3 @@ class Event(Shape):
 
 class Events(Shape):
     items: list[Event]
-
-
-LongText = Annotated[str, Field(max_length=20_000)]
-
-
-class VerifyForm(Form):
-    conclusion: LongText
-    notes: LongText
-    agrees_with_ai: bool | None = Field(None, description="Needed when there is an AI result, null when there is none")
-    recommendations: LongText | None = None
-    acknowledgement: LongText | None = Field(
-        None, description="At least 20 characters when the AI was uncertain or absent"
-    )
-
-
-class Item(Form):
-    medicine: str = Field(max_length=200)
-    dose: str = Field(max_length=200)
-    route: str = Field("", max_length=200)
-    frequency: str = Field(max_length=200)
-    duration: str = Field("", max_length=200)
-    remarks: str = Field("", max_length=1000)
-
-
-class CompleteForm(Form):
-    items: list[Item] = Field(default_factory=list, max_length=50)
-    none_statement: LongText | None = Field(None, description="The word that nothing is needed, when items is empty")
-    allergy_check: LongText
-
-
-class StepUpForm(Form):
-    method: StepUpMethod = StepUpMethod.TOTP
-
-
-class ChallengeShape(Shape):
-    id: UUID
-    method: StepUpMethod
-    expires_at: datetime
-    resend_at: datetime
-    content_sha256: str = Field(description="What the code will be bound to")
-
-
-class ApproveForm(Form):
-    code: str = Field(max_length=32)
-
-
-class ReasonForm(Form):
-    reason: str = Field(max_length=500)
-
-
-class RejectForm(Form):
-    reason_code: str = Field(max_length=40)
-
-
-class DeliveryShape(Shape):
-    id: UUID
-    channel: str
-    status: DeliveryStatus
-    attempts: int
-    queued_at: datetime
-    sent_at: datetime | None
-    error: str | None
-
-    @classmethod
-    def of(cls, row: Delivery) -> Self:
-        return cls(
-            id=row.id,
-            channel=row.channel,
-            status=row.status,
-            attempts=row.attempts,
-            queued_at=row.queued_at,
-            sent_at=row.sent_at,
-            error=row.error,
-        )
-
-
-class ReportShape(Shape):
-    id: UUID
-    scan_id: UUID
-    version: int
-    revision: int
-    status: ReportStatus
-    issued_at: datetime
-    content_sha256: str
-    archive_sha256: str
-    delivered_sha256: str
-    deliveries: list[DeliveryShape]
-
-
-class Password(Shape):
-    password: str
