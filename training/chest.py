@@ -2,6 +2,7 @@
 
 import sys
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +22,10 @@ from csss.inference.prediction import Prediction
 from csss.inference.prepare import prepare_grey
 from csss.inference.tasks.classify import classify
 from training.archive import Sample, fingerprint, read_grey, read_manifest
+from training.augment import hide_corners
 from training.cache import cache_activations, pool_features
 from training.calibrate import distances, fit_distance, fit_temperature
-from training.evidence import Evidence, SourceProbe
+from training.evidence import Evidence, SourceProbe, shares_of
 from training.export import export_onnx
 from training.fit import ChestNet, Epoch, FitData, FitPlan, balance, fit, run_all
 from training.folder import draft_card, write_folder
@@ -98,6 +100,7 @@ def train_chest(
     model = export_onnx(network, torch.zeros(1, 3, SPEC.height_px, SPEC.width_px))
     head, temperature, limit = _calibrate(tuned, upper, prepared)
     card = draft_card(out, prepared.labels, SPEC, model, head, temperature, limit)
+    blotted = _predict_split(archive, prepared, "test", card, head, model, change=hide_corners)
     evidence = Evidence(
         samples=prepared.samples,
         labels=prepared.labels,
@@ -107,6 +110,7 @@ def train_chest(
         history=history,
         frozen=baseline,
         probes=probes,
+        without_corners=measure(prepared.data.truth[test], shares_of(blotted), prepared.labels),
         foreign=_predict_foreign(foreign, card, head, model) if foreign else (),
         agreement=_agreement(archive, prepared, network, head, model),
         command=" ".join(["python -m training", *sys.argv[1:]]),
@@ -200,7 +204,14 @@ def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _predict_split(
-    archive: Path, prepared: Prepared, split: str, card: ModelCard, head: Head, model: bytes
+    archive: Path,
+    prepared: Prepared,
+    split: str,
+    card: ModelCard,
+    head: Head,
+    model: bytes,
+    *,
+    change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
 ) -> tuple[Prediction, ...]:
     """The serving path itself over every picture of a split: what is measured is what is served."""
     engine = ENGINES[card.engine](model, 2)
@@ -208,7 +219,7 @@ def _predict_split(
     with zipfile.ZipFile(archive) as pictures:
         for row in prepared.plain(split):
             grey = read_grey(pictures, prepared.samples[row])
-            volume = Volume(pixels=grey[None], kind=FileKind.JPEG)
+            volume = Volume(pixels=(change(grey) if change else grey)[None], kind=FileKind.JPEG)
             predictions.append(classify(volume, card, head, engine))
     return tuple(predictions)
 

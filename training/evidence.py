@@ -24,8 +24,9 @@ class SourceProbe:
 class Evidence:
     """``validation`` and ``test`` are the served predictions of those splits, in the order of ``samples``.
 
-    ``foreign`` holds (kind, prediction) of pictures that are no chest X-rays; ``agreement`` is the
-    largest difference of a logit between torch and the exported model.
+    ``without_corners`` are the test figures with the corners of the pictures blotted out. ``foreign``
+    holds (kind, prediction) of pictures that are no chest X-rays. ``agreement`` is the largest
+    difference of a logit between torch and the exported model.
     """
 
     samples: tuple[Sample, ...]
@@ -36,6 +37,7 @@ class Evidence:
     history: tuple[Epoch, ...]
     frozen: Figures
     probes: tuple[SourceProbe, ...]
+    without_corners: Figures
     foreign: tuple[tuple[str, Prediction], ...]
     agreement: float
     command: str

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from csss.inference.card import ModelCard
+from csss.inference.explain import OUTSIDE
 from csss.inference.prediction import Prediction, UncertainReason
 from training.evidence import Evidence, shares_of
 from training.measure import Figures, bootstrap, measure, reliability
@@ -22,6 +23,7 @@ def write_metrics(folder: Path, card: ModelCard, evidence: Evidence) -> None:
         _classes(evidence),
         _sources(evidence),
         _probes(evidence),
+        _heat(evidence),
         _abstention(card, evidence),
         _foreign(card, evidence),
         _calibration(card, evidence),
@@ -111,6 +113,31 @@ def _probes(evidence: Evidence) -> str:
         "refitted for this table, not the tuned blocks; no figure of an outside hospital exists for this version."
     )
     return "## A source left out\n\n" + note + "\n\n" + _table(titles, rows)
+
+
+def _heat(evidence: Evidence) -> str:
+    rows = []
+    for source, members in evidence.by_source("test"):
+        outside = heat_outside(tuple(evidence.test[row] for row in members))
+        rows.append((source, str(len(members)), _number(outside)))
+    rows.append(("all", str(len(evidence.test)), _number(heat_outside(evidence.test))))
+    figures = [
+        ("as they are", *_overall(test_figures(evidence))),
+        ("corners blotted out", *_overall(evidence.without_corners)),
+    ]
+    first = "Share of test pictures whose heat map lies mostly outside the (geometric) lung fields:"
+    second = (
+        "Side markers and text lie in the corners, lungs do not. With a square of a fifth of the side blotted out "
+        "in each corner, what is lost had been read from there (or from the change itself):"
+    )
+    titles = ("test pictures", "accuracy", "balanced accuracy", "macro F1", "ECE")
+    tables = (_table(("source", "images", "mostly outside"), rows), _table(titles, figures))
+    return "\n\n".join(("## Where the evidence lies", first, tables[0], second, tables[1]))
+
+
+def heat_outside(predictions: tuple[Prediction, ...]) -> float:
+    """The share of heat maps that lie mostly outside the lung fields."""
+    return sum(OUTSIDE in prediction.regions for prediction in predictions) / len(predictions)
 
 
 def _abstention(card: ModelCard, evidence: Evidence) -> str:

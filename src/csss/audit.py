@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -17,10 +17,12 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from csss.foundation.database import Base, Named
 from csss.foundation.ids import new_id
+from csss.foundation.logs import log
 from csss.foundation.work import Work
 
 GENESIS = "0" * 64
 _PENDING = "audit_pending"
+_log = log("audit")
 _CHAIN_LOCK = 0x43535353  # one number for the advisory lock that keeps the chain in line on PostgreSQL
 
 
@@ -148,7 +150,14 @@ def verify_chain(session: Session, *, expected: tuple[int, str] | None = None) -
     was rewritten as a whole are found too.
     """
     previous, count = GENESIS, 0
-    for row in session.scalars(select(AuditEvent).order_by(AuditEvent.seq).execution_options(yield_per=1000)):
+    links = _links(session)
+    while True:
+        try:
+            row = next(links, None)
+        except (ValueError, TypeError):
+            return ChainVerdict(count, previous, count + 1, "a link cannot be read")
+        if row is None:
+            break
         count += 1
         if row.seq != count:
             return ChainVerdict(count - 1, previous, count, "a link is missing")
@@ -160,6 +169,21 @@ def verify_chain(session: Session, *, expected: tuple[int, str] | None = None) -
     if expected and count < expected[0]:
         return ChainVerdict(count, previous, count + 1, "links that a checkpoint knows are gone")
     return ChainVerdict(count, previous, None, None)
+
+
+def _links(session: Session) -> Iterator[AuditEvent]:
+    """All links in order; at one that is no event any more (broken JSON, no such outcome) a ValueError or TypeError."""
+    query = select(AuditEvent).order_by(AuditEvent.seq).execution_options(populate_existing=True)
+    last = -(2**63)
+    try:
+        for row in session.scalars(query.execution_options(yield_per=1000)):
+            yield row
+            last = row.seq
+    except (ValueError, TypeError):
+        # Rows come in batches, and a batch fails as a whole: one by one it fails at the very link.
+        while (found := session.scalar(query.where(AuditEvent.seq > last).limit(1))) is not None:
+            yield found
+            last = found.seq
 
 
 def head(session: Session) -> tuple[int, str]:
@@ -190,11 +214,15 @@ def seen(session: Session, action: str, *, actor_id: UUID, object_id: UUID, revi
 def keep_checkpoint(work: Work, path: Path, secret: str) -> None:
     """Append number, hash and a keyed digest of the newest link to a file outside the database.
 
-    With it `verify_chain` also sees a tail that was cut off and a chain that was rewritten from the start.
+    With it `verify_chain` also sees a tail that was cut off and a chain that was rewritten from the start. A chain
+    that lost the link of the last checkpoint gets no new one, which would hide that.
     """
     seq, newest = head(work.session)
     known = read_checkpoint(path, secret)
     if seq == 0 or (known is not None and known[0] >= seq):
+        return
+    if known is not None and work.session.scalar(select(AuditEvent.hash).where(AuditEvent.seq == known[0])) != known[1]:
+        _log.error("audit-chain-differs-from-checkpoint", extra={"count": known[0]})
         return
     line = json.dumps(
         {"seq": seq, "hash": newest, "at": work.clock.now().isoformat(), "mac": _mac(seq, newest, secret)}

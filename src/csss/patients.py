@@ -160,7 +160,7 @@ def cares_for(work: Work, *, doctor_id: UUID, patient_id: UUID) -> bool:
 
 
 def in_care(work: Work, actor: Actor, *, search: str = "", limit: int = 50) -> list[Patient]:
-    """Return a doctor's patients whose name or record number holds ``search``, by name."""
+    """Return a doctor's patients whose name or record number holds ``search``, by name; the look is audited."""
     require(actor, Action.VIEW_PATIENTS)
     query = (
         select(Patient)
@@ -175,7 +175,9 @@ def in_care(work: Work, actor: Actor, *, search: str = "", limit: int = 50) -> l
             func.lower(Patient.name).contains(words, autoescape=True)
             | func.lower(Patient.record_number).contains(words, autoescape=True)
         )
-    return list(work.session.scalars(query))
+    found = list(work.session.scalars(query))
+    audit.record(work, "patients.listed", actor_id=actor.user_id, actor_role=actor.role, detail={"count": len(found)})
+    return found
 
 
 def doctors(work: Work) -> list[User]:

@@ -118,6 +118,7 @@ FORGERIES: dict[str, Callable[[Forger], str]] = {
     "second subject another": lambda f: duplicated(f, last=str(new_id())),
     "claims a list": lambda f: write(HEADER, json.dumps([f.claims]), f.key),
     "claims nested 10,000 deep": lambda f: write(HEADER, "[" * 10_000 + "]" * 10_000, f.key),
+    "header nested 10,000 deep": lambda f: f"{encode(b'[' * 10_000 + b']' * 10_000)}.e30.x",
     "claims no JSON": lambda f: write(HEADER, "{", f.key),
     "truncated signature": lambda f: f.token[:-2],
     "no signature": lambda f: f.token.rsplit(".", 1)[0],
@@ -132,8 +133,8 @@ FORGERIES: dict[str, Callable[[Forger], str]] = {
 def test_forged_token_is_refused(sqlite_site: Site, name: str) -> None:
     forger = Forger(sqlite_site)
     token = FORGERIES[name](forger)
-    refused = ask(sqlite_site, forger.plant(token))
-    assert refused in ((401, "invalid-token"), (401, "session-ended"))
+    assert ask(sqlite_site, token) == (401, "invalid-token")
+    assert ask(sqlite_site, forger.plant(token)) == (401, "invalid-token")
 
 
 @pytest.mark.parametrize("last", ["own", "another"])
@@ -169,7 +170,7 @@ def test_jti_of_a_browser_session_is_refused(site: Site) -> None:
         )
         token = write(HEADER, forger.claims | {"jti": str(opened.actor.session_id)}, forger.key)
         work.session.get_one(SignInSession, opened.actor.session_id).token_hash = digest(token)
-    assert ask(site, token) == (401, "session-ended")
+    assert ask(site, token) == (401, "invalid-token")
 
 
 def test_token_with_a_later_expiry_ends_with_its_row(site: Site) -> None:

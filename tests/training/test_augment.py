@@ -1,7 +1,7 @@
 """Variants of a training picture: reproducible, different, and never mirrored."""
 
 import numpy as np
-from training.augment import vary
+from training.augment import hide_corners, vary
 
 
 def picture() -> np.ndarray:
@@ -28,3 +28,14 @@ def test_vary_keeps_at_least_half_of_the_picture() -> None:
     for seed in range(60):
         rows, columns = vary(picture(), np.random.default_rng(seed)).shape
         assert 0.7 * 120 * 100 < rows * columns <= 120 * 100
+
+
+def test_hide_corners_changes_the_corners_and_nothing_else() -> None:
+    grey = picture()
+    hidden = hide_corners(grey)
+    changed = np.zeros((120, 100), dtype=bool)
+    for rows in (slice(0, 24), slice(96, 120)):
+        for columns in (slice(0, 20), slice(80, 100)):
+            changed[rows, columns] = True
+    np.testing.assert_array_equal(hidden[~changed], grey[~changed])
+    assert set(hidden[changed].tolist()) == {int(np.median(grey))}

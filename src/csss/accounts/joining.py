@@ -118,8 +118,7 @@ def confirm_registration(
     if not passwords.matches(password, row.password_hash):
         throttle.count_failure(work, key)
         raise NotSignedIn("The password is not the one you registered with.", code="wrong-credentials", keeps=True)
-    if work.session.scalar(select(User.id).where(User.email == row.email)) is not None:
-        raise Conflict("There is an account with this address already. Sign in.", code="already-registered")
+    _check_unknown(work, row.email)
     row.used_at = now
     user = User(
         id=new_id(),
@@ -130,9 +129,15 @@ def confirm_registration(
         created_at=now,
     )
     work.session.add(user)
+    work.session.flush()
     work.blobs.delete(row.token_blob)
     audit.record(work, "registration.confirmed", actor_id=user.id, actor_role=user.role)
     return user, row
+
+
+def _check_unknown(work: Work, email: str) -> None:
+    if work.session.scalar(select(User.id).where(User.email == email)) is not None:
+        raise Conflict("There is an account with this address already. Sign in.", code="already-registered")
 
 
 def invite(work: Work, actor: Actor | None, *, email: str, role: Role) -> str:
@@ -148,8 +153,7 @@ def invite(work: Work, actor: Actor | None, *, email: str, role: Role) -> str:
     if role not in STAFF:
         raise Unprocessable("Patients register themselves; only staff are invited.", code="bad-role")
     address = clean_email(email)
-    if work.session.scalar(select(User.id).where(User.email == address)) is not None:
-        raise Conflict("There is an account with this address already.", code="already-registered")
+    _check_unknown(work, address)
     secret = _new_link(work, actor, purpose=LinkPurpose.INVITE, email=address, role=role, user_id=None)
     audit.record(
         work,
@@ -241,9 +245,12 @@ def accept_link(
         user = work.session.get_one(User, row.user_id)
         end_all_sessions(work, user.id)
     else:
+        _check_unknown(work, row.email)
         user = User(id=new_id(), email=row.email, name=clean_name(name), role=row.role, created_at=now)
         user.speciality = clean_name(speciality) if speciality else None
         work.session.add(user)
+        # A session is opened for this row in the same transaction; it has to be there first.
+        work.session.flush()
     check_policy(password, user.role, context=(user.email, user.name))
     if row.totp_secret is not None:
         step = matching_step(totp_secret(work.blobs, row.totp_secret), code or "", now)

@@ -1,6 +1,7 @@
 """Slow down guessing by (account, source); an outsider can never lock the owner out."""
 
 import hashlib
+import math
 from datetime import timedelta
 
 from csss.accounts.tables import Throttle
@@ -25,7 +26,7 @@ def check(work: Work, key: str) -> None:
         return
     wait = (row.blocked_until - work.clock.now()).total_seconds()
     if wait > 0:
-        seconds = int(wait) + 1
+        seconds = math.ceil(wait)
         raise TooManyRequests(
             f"Too many failed attempts from here. Try again in {seconds} seconds.",
             code="throttled",

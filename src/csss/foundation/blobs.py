@@ -54,7 +54,7 @@ class BlobStore:
         """Return the bytes kept under ``name``; raises `BlobMissing` or `VaultError`."""
         try:
             sealed = bytes(obstore.get(self._store, name).bytes())
-        except NotFoundError:
+        except (NotFoundError, FileNotFoundError):
             raise BlobMissing("A stored object is missing.") from None
         except (BaseError, OSError) as problem:
             raise Unavailable("The storage does not answer. Try again in a moment.") from problem
@@ -64,7 +64,7 @@ class BlobStore:
         """Remove ``name``; a name that is not there is no error."""
         try:
             obstore.delete(self._store, name)
-        except NotFoundError:
+        except (NotFoundError, FileNotFoundError):
             return
 
     def _flush(self, name: str) -> None:

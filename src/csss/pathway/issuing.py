@@ -81,7 +81,16 @@ def retry_render(work: Work, actor: Actor, *, case_id: UUID, expected_version: i
 
 
 def find_report(work: Work, actor: Actor, report_id: UUID, action: Action) -> tuple[Report, Case]:
-    """Return an issued report that this person may see, with its case; raises `NotFound` alike for all others."""
+    """Return an issued report that this person may see, with its case; the look is audited.
+
+    Raises `NotFound` alike for a report that does not exist and for one that is none of this person's business.
+    """
+    report, case = _find_report(work, actor, report_id, action)
+    _record(work, actor, "report.viewed", report, case)
+    return report, case
+
+
+def _find_report(work: Work, actor: Actor, report_id: UUID, action: Action) -> tuple[Report, Case]:
     report = work.session.get(Report, report_id)
     case = find_case(work, actor, report.case_id if report else new_id(), action)
     if report is None:
@@ -96,21 +105,21 @@ def current_report(work: Work, case_id: UUID) -> Report | None:
 
 def open_pdf(work: Work, actor: Actor, report_id: UUID) -> tuple[Report, bytes]:
     """Return the sealed copy of a report for download; the download is audited."""
-    report, case = find_report(work, actor, report_id, Action.VIEW_REPORT)
+    report, case = _find_report(work, actor, report_id, Action.VIEW_REPORT)
     _record(work, actor, "report.downloaded", report, case)
     return report, work.blobs.get(report.delivered_blob)
 
 
 def reveal_password(work: Work, actor: Actor, report_id: UUID) -> str:
     """Return the password of the patient's own copy, to be shown behind the sign-in and nowhere else."""
-    report, case = find_report(work, actor, report_id, Action.REVEAL_PASSWORD)
+    report, case = _find_report(work, actor, report_id, Action.REVEAL_PASSWORD)
     _record(work, actor, "report.password_shown", report, case)
     return work.blobs.get(report.password_blob).decode()
 
 
 def send_again(work: Work, actor: Actor, report_id: UUID) -> Delivery:
     """Put a report on its way once more, at a person's word."""
-    report, case = find_report(work, actor, report_id, Action.RESEND_REPORT)
+    report, case = _find_report(work, actor, report_id, Action.RESEND_REPORT)
     if report.status is not ReportStatus.CURRENT:
         raise Conflict("Only the current version of a report can be sent.", code="not-current")
     _record(work, actor, "report.sent_again", report, case)

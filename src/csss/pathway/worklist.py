@@ -3,7 +3,7 @@
 import base64
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from sqlalchemy import and_, func, or_, select
@@ -76,8 +76,8 @@ def list_cases(
 ) -> Page:
     """Return the cases that this person may see, newest first unless told otherwise, a page at a time.
 
-    The number of queries does not grow with the page. A list shows no image and no AI result to patients before
-    release. Raises `BadRequest` for a cursor that is not ours.
+    The number of queries does not grow with the page; the look is audited. A list shows no image and no AI result
+    to patients before release. Raises `BadRequest` for a cursor that is not ours.
     """
     relation = require(actor, Action.LIST_SCANS)
     limit = max(1, min(limit, MAX_PAGE))
@@ -98,6 +98,7 @@ def list_cases(
     cases = list(work.session.scalars(query.order_by(*order).limit(limit + 1)))
     more = len(cases) > limit
     cases = cases[:limit]
+    audit.record(work, "scans.listed", actor_id=actor.user_id, actor_role=actor.role, detail={"count": len(cases)})
     return Page(_lines(work, actor, cases), _cursor(cases[-1]) if more else None)
 
 
@@ -182,8 +183,9 @@ def record_view(work: Work, actor: Actor, case: Case, action: str) -> None:
 
 
 def events(work: Work, actor: Actor, case_id: UUID) -> list[tuple[CaseEvent, str | None]]:
-    """Return what happened to a case, oldest first, with the names of who did it (patients see roles only)."""
+    """Return what happened to a case, oldest first, with the names of who did it (patients see roles only); audited."""
     case = find_case(work, actor, case_id, Action.VIEW_SCAN)
+    record_view(work, actor, case, "timeline.viewed")
     rows = work.session.execute(
         select(CaseEvent, User.name)
         .outerjoin(User, User.id == CaseEvent.actor_id)
@@ -210,8 +212,11 @@ def _cursor(case: Case) -> str:
 def _read_cursor(cursor: str) -> tuple[datetime, UUID]:
     try:
         at, key = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-        return datetime.fromisoformat(at), UUID(key)
-    except (ValueError, TypeError, UnicodeError, AttributeError):
+        moment = datetime.fromisoformat(at)
+        if moment.tzinfo is None:
+            raise ValueError("a moment without a time zone")
+        return moment.astimezone(UTC), UUID(key)
+    except (ValueError, TypeError, UnicodeError, AttributeError, OverflowError, RecursionError):
         raise BadRequest("This cursor is not one of ours; start the list again.", code="bad-cursor") from None
 
 

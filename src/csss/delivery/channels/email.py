@@ -1,5 +1,6 @@
 """SMTP with STARTTLS (RFC 5321, RFC 3207)."""
 
+import contextlib
 import smtplib
 import ssl
 from collections.abc import Callable
@@ -22,11 +23,13 @@ class EmailChannel:
         """Send one message; see `Channel.send`."""
         if not self._settings.host:
             raise DeliveryError("No mail server is configured (CSSS_SMTP_HOST).", permanent=True)
+        mail = _write(message, self._settings.sender)
         try:
-            with smtplib.SMTP(
-                self._settings.host, self._settings.port, timeout=self._settings.timeout_seconds
-            ) as server:
-                return self._converse(server, message, handing_over)
+            server = smtplib.SMTP(self._settings.host, self._settings.port, timeout=self._settings.timeout_seconds)
+            try:
+                return self._converse(server, message.to, mail, handing_over)
+            finally:
+                _leave(server)
         except smtplib.SMTPResponseException as problem:
             # 5xx is final (RFC 5321 section 4.2.1); what a server says may quote the address, so it is not kept.
             raise DeliveryError(
@@ -42,7 +45,7 @@ class EmailChannel:
                 f"The mail server cannot be reached ({type(problem).__name__}).", permanent=False
             ) from None
 
-    def _converse(self, server: smtplib.SMTP, message: Message, handing_over: Callable[[], None]) -> str:
+    def _converse(self, server: smtplib.SMTP, to: str, mail: bytes, handing_over: Callable[[], None]) -> str:
         server.ehlo_or_helo_if_needed()
         if self._settings.starttls:
             if not server.has_extn("starttls"):
@@ -51,21 +54,22 @@ class EmailChannel:
             server.ehlo()
         if self._settings.user and self._settings.password:
             server.login(self._settings.user, self._settings.password)
-        mail = _compose(message, self._settings.sender)
-        _expect(server, server.mail(self._settings.sender))
-        code, answer = server.rcpt(message.to)
+        _expect(server.mail(self._settings.sender))
+        code, answer = server.rcpt(to)
         if code not in (250, 251):
-            raise smtplib.SMTPRecipientsRefused({message.to: (code, answer)})
+            raise smtplib.SMTPRecipientsRefused({to: (code, answer)})
         handing_over()
         try:
-            code, answer = server.data(mail.as_bytes(policy=SMTP_POLICY))
+            code, answer = server.data(mail)
+        except smtplib.SMTPResponseException:
+            raise  # an answer, although smtplib calls it an OSError: the server did not want the message
         except (smtplib.SMTPServerDisconnected, OSError) as problem:
             raise DeliveryError(
                 f"The mail server was lost before it answered ({type(problem).__name__}).",
                 permanent=False,
                 outcome_unknown=True,
             ) from None
-        _expect(server, (code, answer))
+        _expect((code, answer))
         return f"{code} accepted"
 
     def _tls(self) -> ssl.SSLContext:
@@ -77,11 +81,27 @@ class EmailChannel:
         return context
 
 
-def _expect(server: smtplib.SMTP, reply: tuple[int, bytes]) -> None:
+def _expect(reply: tuple[int, bytes]) -> None:
     code, answer = reply
     if code != 250:
-        server.rset()
         raise smtplib.SMTPResponseException(code, answer)
+
+
+def _leave(server: smtplib.SMTP) -> None:
+    """Say goodbye. How the server takes it changes nothing about a message that it took or refused."""
+    with contextlib.suppress(OSError):
+        server.quit()
+    server.close()
+
+
+def _write(message: Message, sender: str) -> bytes:
+    try:
+        for address in (message.to, sender):
+            address.encode("ascii")
+        return _compose(message, sender).as_bytes(policy=SMTP_POLICY)
+    except ValueError:
+        # A line break in a header, or an address beyond ASCII: no attempt will change that.
+        raise DeliveryError("The message cannot be written as mail.", permanent=True) from None
 
 
 def _compose(message: Message, sender: str) -> EmailMessage:

@@ -40,7 +40,7 @@ def healthz() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@health.get("/readyz")
+@health.get("/readyz", responses={503: PROBLEMS[503]})
 def readyz(work: WorkDep, parts: PartsDep) -> dict[str, str]:
     """The process can serve: the database answers and at least one model is on the shelf."""
     work.session.execute(text("SELECT 1"))

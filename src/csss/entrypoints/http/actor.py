@@ -111,10 +111,14 @@ def visitor(request: Request) -> str:
 
 
 def check_csrf(request: Request, given: str | None) -> None:
-    """Raise `Forbidden` unless an unsafe request by cookie carries the browser's token. Bearer tokens need none."""
-    if request.headers.get("authorization"):
+    """Raise `Forbidden` unless an unsafe request by cookie carries the browser's token. Bearer tokens need none.
+
+    Any other Authorization signs nobody in here, and a browser may send it by itself: it excuses from nothing.
+    """
+    scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and credentials.strip():
         return
-    if not given or not hmac.compare_digest(given, csrf_token(request)):
+    if not given or not hmac.compare_digest(given.encode("utf-8", "replace"), csrf_token(request).encode()):
         raise Forbidden("The page is too old. Load it again and repeat what you did.", code="csrf")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError, SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
@@ -54,6 +54,8 @@ def add_error_handlers(app: FastAPI) -> None:
 
     async def protocol(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type only
+        if isinstance(error.__cause__, CsssError):  # a guard refused the body while the framework was reading it
+            return await answer(request, error.__cause__)
         refusal: CsssError = NotFound("There is nothing at this address.")
         if error.status_code != 404:
             refusal = _Protocol(_TITLES.get(error.status_code, "Refused") + ".", status=error.status_code)
@@ -61,19 +63,27 @@ def add_error_handlers(app: FastAPI) -> None:
 
     async def database(request: Request, error: Exception) -> Response:
         _logger.error("database", exc_info=error, extra={"request_id": _request_id(request)})
-        busy = isinstance(error, OperationalError)
-        text = "The database did not take this. Nothing was changed; try again in a moment."
-        return await answer(request, Unavailable(text) if busy else CsssError(text))
-
-    async def unexpected(request: Request, error: Exception) -> Response:
-        _logger.error("unexpected", exc_info=error, extra={"request_id": _request_id(request)})
-        return await answer(request, CsssError("Something went wrong on the server. Nothing was changed."))
+        return await answer(request, _database_refusal(error))
 
     app.add_exception_handler(CsssError, own)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, protocol)
     app.add_exception_handler(SQLAlchemyError, database)
-    app.add_exception_handler(Exception, unexpected)
+
+
+def _database_refusal(error: Exception) -> CsssError:
+    if isinstance(error, DataError):
+        # PostgreSQL cannot keep every text: NUL, for one.
+        return Unprocessable("Something in this request cannot be stored.", code="cannot-be-stored")
+    text = "The database did not take this. Nothing was changed; try again in a moment."
+    # IntegrityError: somebody did the same at the same moment, and what was checked is not so any more.
+    return Unavailable(text) if isinstance(error, OperationalError | IntegrityError) else CsssError(text)
+
+
+async def answer_fault(request: Request, error: Exception) -> Response:
+    """Return the answer to an exception that nobody foresaw: the log has its story, the caller its number."""
+    _logger.error("unexpected", exc_info=error, extra={"request_id": _request_id(request)})
+    return await answer(request, CsssError("Something went wrong on the server. Nothing was changed."))
 
 
 class _Protocol(CsssError):

@@ -8,15 +8,16 @@ from fastapi import FastAPI, Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from csss.entrypoints.http.actor import SAFE_METHODS, cookie_name
-from csss.entrypoints.http.errors import answer, route_of
+from csss.entrypoints.http.errors import answer, answer_fault, route_of
 from csss.entrypoints.http.parts import parts_of
-from csss.foundation.errors import Forbidden, TooLarge
+from csss.foundation.errors import Forbidden, TooLarge, UnsupportedType
 from csss.foundation.ids import new_id
 from csss.foundation.logs import log
 
 _logger = log("http")
 FORM_OVERHEAD_BYTES = 64 * 1024
 JSON_BYTES = 1024 * 1024
+_LONGEST_SIZE = 18  # digits; more is no size of anything
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "font-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'; manifest-src 'self'"
@@ -27,6 +28,7 @@ def add_guards(app: FastAPI) -> None:
     """Put every guard around the application."""
     app.add_middleware(BodyLimit)
     app.middleware("http")(_guard)
+    app.add_exception_handler(Exception, _fault)
 
 
 async def _guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -45,6 +47,13 @@ async def _guard(request: Request, call_next: Callable[[Request], Awaitable[Resp
             "milliseconds": round((time.perf_counter() - begun) * 1000, 1),
         },
     )
+    return response
+
+
+async def _fault(request: Request, error: Exception) -> Response:
+    """Answer what nobody foresaw; such an answer passes by `_guard`, so it gets its headers here."""
+    response = await answer_fault(request, error)
+    _add_headers(request, response)
     return response
 
 
@@ -100,12 +109,11 @@ class BodyLimit:
             return
         request = Request(scope)
         limit = _limit(request)
-        declared = request.headers.get("content-length", "")
         if request.headers.get("content-encoding"):
-            refusal = TooLarge("Compressed request bodies are not accepted.", code="encoded-body")
+            refusal = UnsupportedType("Compressed request bodies are not accepted.", code="encoded-body")
             await (await answer(request, refusal))(scope, receive, send)
             return
-        if declared.isdigit() and int(declared) > limit:
+        if _declared_bytes(request) > limit:
             await (await answer(request, _too_large(limit)))(scope, receive, send)
             return
         seen = 0
@@ -120,6 +128,14 @@ class BodyLimit:
             return message
 
         await self._app(scope, counted, send)
+
+
+def _declared_bytes(request: Request) -> float:
+    """Return the size that the request declares; 0 for none that can be read, because the body is counted anyway."""
+    declared = request.headers.get("content-length", "")
+    if not (declared.isascii() and declared.isdigit()):
+        return 0
+    return float("inf") if len(declared) > _LONGEST_SIZE else int(declared)
 
 
 def _limit(request: Request) -> int:

@@ -59,7 +59,7 @@ def admin_desk(
 
 
 def _deliveries_by_status(work: Work) -> dict[DeliveryStatus, int]:
-    rows = work.session.execute(select(Delivery.status, func.count()).group_by(Delivery.status)).tuples()
+    rows = work.session.execute(select(Delivery.status, func.count()).group_by(Delivery.status))
     return {DeliveryStatus(status): count for status, count in rows}
 
 
@@ -148,7 +148,7 @@ def deliveries(request: Request, work: WorkDep, actor: ActorDep, parts: PartsDep
     if status in set(DeliveryStatus):
         query = query.where(Delivery.status == status)
     dead_first = (Delivery.status != DeliveryStatus.DEAD, Delivery.queued_at.desc(), Delivery.id.desc())
-    rows = work.session.execute(query.order_by(*dead_first).limit(_DELIVERIES_SHOWN)).tuples().all()
+    rows = work.session.execute(query.order_by(*dead_first).limit(_DELIVERIES_SHOWN)).all()
     return page(
         request,
         "admin/deliveries.html",

@@ -120,7 +120,7 @@ def _cells(row: AuditEvent) -> tuple[str, ...]:
 
 def _names(work: Work, rows: list[AuditEvent]) -> dict[object, str]:
     keys = {row.actor_id for row in rows if row.actor_id}
-    return dict(work.session.execute(select(User.id, User.name).where(User.id.in_(keys))).tuples().all())
+    return {key: name for key, name in work.session.execute(select(User.id, User.name).where(User.id.in_(keys)))}
 
 
 def _note(work: Work, actor: Actor, what: str, action: str) -> None:

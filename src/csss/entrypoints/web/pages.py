@@ -30,7 +30,7 @@ from csss.entrypoints.web.rendering import FLASHES, HERE, Refusal, page, say
 from csss.foundation.errors import CsssError
 
 _SECRET_FIELDS = frozenset({"csrf_token", "password", "code"})
-_WORTH_KEEPING = 20  # characters: shorter entries are typed again in a moment
+_WORTH_KEEPING = 20  # characters: shorter entries are typed again in a moment, and a choice has no spaces
 
 
 def mount(app: FastAPI) -> None:
@@ -114,7 +114,7 @@ def _kept_texts(request: Request) -> list[str]:
     return [
         value
         for name, value in typed(request).multi_items()
-        if isinstance(value, str) and name not in _SECRET_FIELDS and len(value) > _WORTH_KEEPING
+        if isinstance(value, str) and name not in _SECRET_FIELDS and len(value) > _WORTH_KEEPING and " " in value
     ]
 
 

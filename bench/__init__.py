@@ -1,0 +1,1 @@
+"""Performance of CSSS beside the papers' pipeline; run by `make bench`, never timed inside tests."""

@@ -1,0 +1,97 @@
+"""The migrations lead to exactly the tables that the code knows, on both databases, however often they run."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import URL, Engine, inspect, text
+
+from csss.foundation.database import open_engine
+from csss.migrations import is_current, migrate
+from csss.migrations.tables import Base
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = open_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+def schema(engine: Engine) -> dict[str, Any]:
+    """Everything that makes up the schema: tables, columns, indexes, constraints, triggers."""
+    found: dict[str, Any] = {}
+    inspector = inspect(engine)
+    for table in sorted(inspector.get_table_names()):
+        columns = [(row["name"], str(row["type"]), row["nullable"]) for row in inspector.get_columns(table)]
+        found[table] = (
+            columns,
+            sorted(str(row) for row in inspector.get_indexes(table)),
+            sorted(str(row) for row in inspector.get_foreign_keys(table)),
+            sorted(str(row) for row in inspector.get_unique_constraints(table)),
+        )
+    query = (
+        "SELECT name FROM sqlite_master WHERE type = 'trigger' ORDER BY name"
+        if engine.dialect.name == "sqlite"
+        else "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal ORDER BY tgname"
+    )
+    with engine.connect() as connection:
+        found["triggers"] = list(connection.execute(text(query)).scalars())
+    return found
+
+
+def test_the_migrated_schema_is_the_one_of_the_models(engine: Engine) -> None:
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_indexes_and_constraints_have_the_names_of_the_models(engine: Engine) -> None:
+    inspector = inspect(engine)
+    for table in Base.metadata.sorted_tables:
+        assert {row["name"] for row in inspector.get_indexes(table.name) if "uq_" not in str(row["name"])} == {
+            index.name for index in table.indexes
+        }
+        assert {row["name"] for row in inspector.get_foreign_keys(table.name)} == {
+            str(constraint.name) for constraint in table.foreign_key_constraints
+        }
+
+
+def test_migrating_again_changes_nothing(engine: Engine) -> None:
+    before = schema(engine)
+    assert before["triggers"] != []
+    migrate(engine)
+    assert schema(engine) == before
+    assert is_current(engine) is True
+
+
+def test_a_database_that_was_never_migrated_is_not_current(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path}/new.db")
+    assert is_current(engine) is False
+    migrate(engine)
+    assert is_current(engine) is True
+    engine.dispose()
+
+
+@pytest.mark.postgres
+def test_a_migration_that_fails_leaves_postgres_as_it_was(postgres_url: URL) -> None:
+    """Somebody else's table is in the way: nothing of ours stays behind."""
+    from uuid import uuid4
+
+    name = f"half_{uuid4().hex}"
+    administration = open_engine(postgres_url.render_as_string(hide_password=False))
+    with administration.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine = open_engine(postgres_url.set(database=name).render_as_string(hide_password=False))
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE scan_case (id integer)"))
+    with pytest.raises(Exception, match="scan_case"):
+        migrate(engine)
+    assert inspect(engine).get_table_names() == ["scan_case"]
+    engine.dispose()
+    with administration.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    administration.dispose()
