@@ -11,6 +11,9 @@ from training.archive import Sample
 from training.fit import Epoch
 from training.measure import Figures
 
+OUTSIDE_SOURCES = ("hannover", "ieee8023", "nih14")
+"""Left out together in the trials: collections of other hospitals than the two large ones of each label."""
+
 
 @dataclass(frozen=True, slots=True)
 class SourceProbe:
@@ -18,6 +21,15 @@ class SourceProbe:
 
     source: str
     figures: Figures
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One recipe fitted without the outside sources: on the rest's validation pictures, and on those sources."""
+
+    recipe: str
+    validation: Figures
+    outside: Figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +49,7 @@ class Evidence:
     history: tuple[Epoch, ...]
     frozen: Figures
     probes: tuple[SourceProbe, ...]
+    trials: tuple[Trial, ...]
     without_corners: Figures
     foreign: tuple[tuple[str, Prediction], ...]
     agreement: float

@@ -58,6 +58,13 @@ def measure(truth: Truth, shares: Shares, labels: tuple[str, ...]) -> Figures:
     )
 
 
+def softmax_rows(logits: NDArray[np.floating]) -> Shares:
+    """softmax of each row of ``logits`` (n, C)."""
+    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    shares: Shares = powers / powers.sum(axis=1, keepdims=True)
+    return shares
+
+
 def reliability(truth: Truth, shares: Shares) -> tuple[tuple[int, float, float], ...]:
     """(images, mean confidence, accuracy) of each of 15 equal bins of confidence that holds an image."""
     confidence, right = shares.max(axis=1), shares.argmax(axis=1) == truth

@@ -9,7 +9,7 @@ import numpy as np
 from csss.inference.card import ModelCard
 from csss.inference.explain import OUTSIDE
 from csss.inference.prediction import Prediction, UncertainReason
-from training.evidence import Evidence, shares_of
+from training.evidence import OUTSIDE_SOURCES, Evidence, shares_of
 from training.measure import Figures, bootstrap, measure, reliability
 
 _ROUNDS = 1000
@@ -23,6 +23,7 @@ def write_metrics(folder: Path, card: ModelCard, evidence: Evidence) -> None:
         _classes(evidence),
         _sources(evidence),
         _probes(evidence),
+        *_trials(evidence),
         _heat(evidence),
         _abstention(card, evidence),
         _foreign(card, evidence),
@@ -113,6 +114,31 @@ def _probes(evidence: Evidence) -> str:
         "refitted for this table, not the tuned blocks; no figure of an outside hospital exists for this version."
     )
     return "## A source left out\n\n" + note + "\n\n" + _table(titles, rows)
+
+
+def _trials(evidence: Evidence) -> tuple[str, ...]:
+    """Nothing for a run that tried nothing."""
+    if not evidence.trials:
+        return ()
+    rows = [(trial.recipe, *_overall(trial.validation)[1:3], *_overall(trial.outside)) for trial in evidence.trials]
+    titles = ("fitted without those sources", "validation balanced accuracy", "validation macro F1",
+              "outside accuracy", "outside balanced accuracy", "outside macro F1", "outside ECE")  # fmt: skip
+    counts = ", ".join(
+        f"{evidence.labels[index]} {entry.images}"
+        for index, entry in enumerate(evidence.trials[0].outside.classes)
+        if entry.images
+    )
+    note = (
+        f"Recipes fitted without the sources {', '.join(OUTSIDE_SOURCES)} and measured on them ({counts}); labels that "
+        "only those sources hold are left aside. Every recipe of the whole network started from ImageNet and had the "
+        "same number of pictures, fewer than the model that is shipped."
+    )
+    sensitivity = [
+        (trial.recipe, *(_number(entry.sensitivity) for entry in trial.outside.classes)) for trial in evidence.trials
+    ]
+    second = "Sensitivity per label on the outside sources:"
+    tables = _table(titles, rows), _table(("recipe", *evidence.labels), sensitivity)
+    return ("\n\n".join(("## What helped outside", note, tables[0], second, tables[1])),)
 
 
 def _heat(evidence: Evidence) -> str:

@@ -127,7 +127,9 @@ def test_opening_a_link_does_not_use_it(site: Site) -> None:
     assert accept_role(site, token) is Role.DOCTOR
 
 
-@pytest.mark.parametrize(("age", "code"), [(LINK_LIFETIME - timedelta(microseconds=1), None), (LINK_LIFETIME, "link-invalid")])
+@pytest.mark.parametrize(
+    ("age", "code"), [(LINK_LIFETIME - timedelta(microseconds=1), None), (LINK_LIFETIME, "link-invalid")]
+)
 def test_link_is_valid_for_24_hours(site: Site, age: timedelta, code: str | None) -> None:
     token = invited(site)
     site.clock.move(age)

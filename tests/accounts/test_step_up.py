@@ -67,7 +67,8 @@ def test_mailed_code_is_valid_for_ten_minutes(
 
 
 @pytest.mark.parametrize(
-    ("age", "expected"), [(timedelta(minutes=9, seconds=59), (200, None)), (timedelta(minutes=10), (401, "code-expired"))]
+    ("age", "expected"),
+    [(timedelta(minutes=9, seconds=59), (200, None)), (timedelta(minutes=10), (401, "code-expired"))],
 )
 def test_authenticator_challenge_is_open_for_ten_minutes(
     site: Site, age: timedelta, expected: tuple[int, str | None]

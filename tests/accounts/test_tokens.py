@@ -165,9 +165,7 @@ def test_jti_of_a_browser_session_is_refused(site: Site) -> None:
     forger = Forger(site)
     with site.assembly.shop.work() as work:
         user = work.session.get_one(User, site.person("patient").user.id)
-        opened = site.assembly.parts.desk.open_session(
-            work, user, origin=Origin("127.0.0.1"), kind=SessionKind.BROWSER
-        )
+        opened = site.assembly.parts.desk.open_session(work, user, origin=Origin("127.0.0.1"), kind=SessionKind.BROWSER)
         token = write(HEADER, forger.claims | {"jti": str(opened.actor.session_id)}, forger.key)
         work.session.get_one(SignInSession, opened.actor.session_id).token_hash = digest(token)
     assert ask(site, token) == (401, "invalid-token")

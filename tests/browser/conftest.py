@@ -21,7 +21,7 @@ FLAGS = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def web(
     tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path, tiny_models: Path, chromium: Any
 ) -> Iterator[Web]:
@@ -32,9 +32,12 @@ def web(
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Any]:
-    """The browser; without one, or without its driver, these tests are skipped and say so."""
+    """The browser; without one, or without its driver, these tests are skipped and say so.
+
+    It must not outlive this folder: its driver keeps an event loop in this thread, where others sign reports.
+    """
     driver = pytest.importorskip("playwright.sync_api", reason="no playwright here")
     if not Path(CHROMIUM).exists():
         pytest.skip(f"no Chromium at {CHROMIUM}")

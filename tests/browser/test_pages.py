@@ -41,44 +41,6 @@ TOO_WIDE = """[...document.querySelectorAll("body *")]
     .map(e => e.outerHTML.slice(0, 80)).slice(0, 3)"""
 
 
-@pytest.fixture(scope="module")
-def scan(web: Web, chromium: Any) -> str:
-    """A scan that the pharmacist completed: everybody has something to do with it, and something to see."""
-    web.in_care("look patient", "look doctor")
-
-    def page_of(who: str) -> Any:
-        context = chromium.new_context(base_url=web.url)
-        context.add_cookies([{"name": "csss_session", "value": web.person(who).cookie, "url": web.url}])
-        return context.new_page()
-
-    pages = {who: page_of(f"look {who}") for who in ("patient", "doctor", "pharmacist")}
-    path = send_scan(pages["patient"], phantom_png(4, size=(256, 256)))
-    wait_until_read(pages["patient"])
-    verify(pages["doctor"], path)
-    complete(pages["pharmacist"], path)
-    for page in pages.values():
-        page.context.close()
-    return path
-
-
-@pytest.mark.parametrize(("who", "address"), PAGES, ids=[f"{who or 'nobody'} {path}" for who, path in PAGES])
-@pytest.mark.parametrize("width", [390, 320])
-def test_page_fits_a_phone(open_page: OpenPage, scan: str, who: str | None, address: str, width: int) -> None:
-    page = open_page(who, viewport={"width": width, "height": 844})
-    page.goto(address.format(scan=scan))
-    assert page.evaluate("document.documentElement.scrollWidth") == width, page.evaluate(TOO_WIDE)
-
-
-@pytest.mark.parametrize(("who", "address"), PAGES, ids=[f"{who or 'nobody'} {path}" for who, path in PAGES])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_of_every_page_has_contrast(
-    open_page: OpenPage, scan: str, who: str | None, address: str, scheme: str
-) -> None:
-    page = open_page(who, color_scheme=scheme)
-    page.goto(address.format(scan=scan))
-    assert page.evaluate(LOW_CONTRAST) == []
-
-
 # Every visible text against the nearest ground that is painted behind it; 4.5 to 1 (WCAG 2.2, 1.4.3).
 LOW_CONTRAST = """() => {
   const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
@@ -109,6 +71,40 @@ LOW_CONTRAST = """() => {
   }
   return found;
 }"""
+
+
+@pytest.fixture(scope="module")
+def scan(web: Web, chromium: Any) -> str:
+    """A scan that the pharmacist completed: everybody has something to do with it, and something to see."""
+    web.in_care("look patient", "look doctor")
+
+    def page_of(who: str) -> Any:
+        context = chromium.new_context(base_url=web.url)
+        context.add_cookies([{"name": "csss_session", "value": web.person(who).cookie, "url": web.url}])
+        return context.new_page()
+
+    pages = {who: page_of(f"look {who}") for who in ("patient", "doctor", "pharmacist")}
+    path = send_scan(pages["patient"], phantom_png(4, size=(256, 256)))
+    wait_until_read(pages["patient"])
+    verify(pages["doctor"], path)
+    complete(pages["pharmacist"], path)
+    for page in pages.values():
+        page.context.close()
+    return path
+
+
+@pytest.mark.parametrize(("who", "address"), PAGES, ids=[f"{who or 'nobody'} {path}" for who, path in PAGES])
+def test_page_fits_a_phone_and_can_be_read_in_dark_and_light(
+    open_page: OpenPage, scan: str, who: str | None, address: str
+) -> None:
+    page = open_page(who, viewport={"width": 390, "height": 844}, reduced_motion="reduce")
+    page.goto(address.format(scan=scan))
+    for width in (390, 320):
+        page.set_viewport_size({"width": width, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") == width, page.evaluate(TOO_WIDE)
+    for theme in ("light", "dark"):
+        page.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
+        assert page.evaluate(LOW_CONTRAST) == [], theme
 
 
 def test_image_follows_its_keys(open_page: OpenPage, scan: str) -> None:
@@ -193,6 +189,32 @@ def test_status_fragment_stops_asking_when_a_person_is_next(open_page: OpenPage,
     answer = page.request.get(f"{scan}/status?seen=1", headers={"HX-Request": "true"})
     assert "hx-get" not in answer.text()
     assert answer.headers["hx-refresh"] == "true"
+
+
+def test_fragment_of_a_closed_session_leads_to_the_sign_in(open_page: OpenPage, scan: str) -> None:
+    page = open_page()
+    answer = page.request.get(f"{scan}/status", headers={"HX-Request": "true", "Referer": f"{page.url}{scan}"})
+    assert answer.status == 401
+    assert answer.headers["hx-redirect"].startswith("/sign-in?next=")
+
+
+def test_signed_out_cookie_opens_nothing_and_stops_nothing(web: Web, open_page: OpenPage) -> None:
+    page = open_page("leaving patient")
+    page.goto("/patient")
+    old = web.person("leaving patient").cookie
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_text("You are signed out.")).to_be_visible()
+    page.context.add_cookies([{"name": "csss_session", "value": old, "url": web.url}])
+    page.goto("/patient")
+    page.wait_for_url(re.compile(r"/sign-in\?next=/patient$"))
+    expect(page.get_by_text("Your session has ended. Sign in to go on.")).to_be_visible()
+    assert "csss_session" not in {cookie["name"] for cookie in page.context.cookies()}
+
+
+def test_form_of_another_browser_is_refused(web: Web, open_page: OpenPage, scan: str) -> None:
+    page = open_page("look admin")
+    answer = page.request.post(f"{scan}/return", form={"csrf_token": "0" * 64, "reason": "not mine"})
+    assert (answer.status, "The page is too old." in answer.text()) == (403, True)
 
 
 def test_lists_say_what_to_do_when_empty(open_page: OpenPage) -> None:

@@ -19,7 +19,7 @@ ACTORS = (
     "other admin",
     "disabled doctor",
 )
-USUAL_CODES = {403: "wrong-role", 404: "not-found", 409: "wrong-state"}
+USUAL_CODES = {403: "wrong-role", 404: "not-found", 409: "wrong-state", 501: "not-built-yet"}
 
 # fmt: off
 API = """
@@ -95,7 +95,7 @@ POST /api/v1/scans/{scan_id}/read-without-ai AI_FAILED   401 403 403 200 404 403
 POST /api/v1/scans/{scan_id}/read-without-ai AI_ANALYZED 401 403 403 409 404 403 403 403 403 401
 POST /api/v1/scans/{scan_id}/retry-render RENDER_FAILED  401 403 403 403 403 403 403 202 202 401
 POST /api/v1/scans/{scan_id}/retry-render APPROVED       401 403 403 403 403 403 403 409 409 401
-POST /api/v1/scans/{scan_id}/{step}     REPORT_READY  401 501:not-built-yet 404 501:not-built-yet 404 501:not-built-yet 404 501:not-built-yet 404 401
+POST /api/v1/scans/{scan_id}/{step}     REPORT_READY  401  501  404  501  404  501  404  501  404  401
 
 GET  /api/v1/reports/{report_id}        REPORT_READY  401  200  404  200  404  200  404  200  404  401
 GET  /api/v1/reports/{report_id}/pdf    REPORT_READY  401  200  404  200  404  200  404  200  404  401
@@ -130,7 +130,7 @@ GET  /doctor                            -             in   403  403  200  200  4
 GET  /doctor/patients                   -             in   403  403  200  200  403  403  403  403  in
 POST /doctor/patients                   -             in   403  403  303  303  403  403  403  403  in
 GET  /doctor/upload                     -             in   403  403  200  200  403  403  403  403  in
-POST /doctor/upload                     -             401  403  403  303  404  403  403  403  403  401
+POST /doctor/upload                     -             in   403  403  303  404  403  403  403  403  in
 GET  /pharmacy                          -             in   403  403  403  403  200  200  403  403  in
 GET  /admin                             -             in   403  403  403  403  403  403  200  200  in
 GET  /admin/users                       -             in   403  403  403  403  403  403  200  200  in

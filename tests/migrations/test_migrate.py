@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -79,8 +80,6 @@ def test_a_database_that_was_never_migrated_is_not_current(tmp_path: Path) -> No
 @pytest.mark.postgres
 def test_a_migration_that_fails_leaves_postgres_as_it_was(postgres_url: URL) -> None:
     """Somebody else's table is in the way: nothing of ours stays behind."""
-    from uuid import uuid4
-
     name = f"half_{uuid4().hex}"
     administration = open_engine(postgres_url.render_as_string(hide_password=False))
     with administration.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

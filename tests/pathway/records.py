@@ -10,6 +10,8 @@ from sqlalchemy import select
 from csss.audit import AuditEvent
 from csss.migrations.tables import Base
 from csss.pathway.tables import Case, CaseEvent, SignOff
+from csss.patients import Patient
+from csss.studies.tables import HeldFile
 from pictures import encode, picture_png
 from sites import Site
 
@@ -68,6 +70,16 @@ def band_png(darkest: int, seed: int = 1) -> bytes:
     """A picture of six neighbouring greys; the tiny model says "calm" of 170, nothing certain of 140."""
     pixels = np.random.default_rng(seed).integers(darkest, darkest + 6, (40, 48)).astype(np.uint8)
     return encode(pixels, "PNG")
+
+
+def record_of(site: Site, who: str = "patient") -> Patient:
+    record = site.person(who).patient
+    assert record is not None
+    return record
+
+
+def held_of(site: Site, case_id: str) -> list[HeldFile]:
+    return [row for row in all_of(site, HeldFile) if row.id == site.case(case_id).held_file_id]
 
 
 _seeds = count(1000)

@@ -6,16 +6,14 @@ import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
-from typing import Any
 from uuid import UUID
 
 import numpy as np
 import pytest
-from makers_imaging import dicom, gradient, png, zeros
+from makers_imaging import gradient, png, zeros
 from PIL import Image
 from sqlalchemy import update
 
-from csss import patients
 from csss.accounts.tables import User
 from csss.foundation.errors import CsssError, TooManyRequests
 from csss.foundation.ids import new_id, new_number
@@ -24,25 +22,12 @@ from csss.imaging.volume import Volume
 from csss.pathway import submit
 from csss.pathway.states import State
 from csss.pathway.tables import Case
-from csss.patients import Patient
+from csss.patients import CareRelation
 from csss.studies.receive import Decode, Upload
-from csss.studies.tables import HeldFile, Instance, Study
-from pathway.records import all_of, audited, everything, last_audited, new_picture, timeline
+from csss.studies.tables import Instance, Study
+from pathway.records import all_of, audited, everything, held_of, last_audited, new_picture, record_of
 from pictures import picture_png
 from sites import Site
-
-
-def record_of(site: Site, who: str = "patient") -> Patient:
-    record = site.person(who).patient
-    assert record is not None
-    return record
-
-
-def named(site: Site, who: str, name: str) -> Patient:
-    with site.assembly.shop.work() as work:
-        row = work.session.get_one(Patient, record_of(site, who).id)
-        row.name = name
-        return row
 
 
 def recompressed(data: bytes) -> bytes:
@@ -68,83 +53,6 @@ def send(
             decode=decode or parts.decode,
             limits=parts.limits,
         )
-
-
-OWN = {"PatientName": "Okafor^Ngozi^^Dr", "PatientBirthDate": "19800517"}
-
-
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"PatientID": "SOMEBODY-ELSE"}, "the patient id in the file is not one of this patient"),
-        ({"PatientID": None}, "the file names no patient id"),
-        ({"PatientID": "  "}, "the file names no patient id"),
-        ({"PatientName": "Okafor^Emeka"}, "the name in the file is another"),
-        ({"PatientName": "Smith^Ngozi"}, "the name in the file is another"),
-        ({"PatientBirthDate": "19800518"}, "the date of birth in the file is another"),
-    ],
-)
-def test_a_dicom_file_of_somebody_else_is_held_with_its_reason(
-    shared_site: Site, changes: dict[str, Any], reason: str
-) -> None:
-    named(shared_site, "patient", "Ngozi Okafor")
-    shared_site.in_care()
-    seen = {PatientId: record_of(shared_site).record_number, **OWN, **changes}
-    data, seq = dicom(gradient(*next(_sizes)), **seen), last_audited(shared_site)
-    instances = len(all_of(shared_site, Instance))
-    answer = shared_site.upload(data=data, name="scan.dcm")
-    body = answer.json()
-    assert (answer.status_code, body["code"]) == (422, "identity-mismatch")
-    case, [held] = shared_site.case(body["scan_id"]), _held(shared_site, body["scan_id"])
-    assert (case.state, case.instance_id, case.reason_code) == (State.QUARANTINED, None, "identity-mismatch")
-    assert held.reason == f"The file is held back: {reason}. Nothing was analysed. Check the patient and send it again."
-    assert shared_site.assembly.shop.blobs.get(held.blob) == data
-    assert [row.action for row in audited(shared_site, after=seq)] == [
-        "scan.received",
-        "scan.quarantined",
-        "request.denied",
-    ]
-    assert timeline(shared_site, body["scan_id"]) == [("upload", "RECEIVED", 0), ("refuse_file", "QUARANTINED", 0)]
-    assert len(all_of(shared_site, Instance)) == instances
-
-
-PatientId = "PatientID"
-_sizes = iter((16 + n, 20) for n in range(50))
-
-
-def _held(site: Site, case_id: str) -> list[HeldFile]:
-    return [row for row in all_of(site, HeldFile) if row.id == site.case(case_id).held_file_id]
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"PatientName": "OKAFOR^NGOZI"},
-        {"PatientName": None},
-        {"PatientBirthDate": None},
-        {"PatientName": "Okafor=Ngozi"},
-    ],
-)
-def test_a_dicom_file_of_the_patient_is_taken_in(shared_site: Site, changes: dict[str, Any]) -> None:
-    named(shared_site, "patient", "Ngozi Okafor")
-    shared_site.in_care()
-    seen = {k: v for k, v in ({PatientId: record_of(shared_site).record_number, **OWN} | changes).items() if v}
-    if "PatientName" in changes and changes["PatientName"] is None:
-        seen["PatientName"] = ""
-    data = dicom(gradient(*next(_sizes)), **seen)
-    answer = shared_site.upload(data=data, name="scan.dcm")
-    assert (answer.status_code, answer.json()["state"]) == (202, "PENDING_AI")
-
-
-def test_a_number_of_another_system_is_known_once_it_is_noted(shared_site: Site) -> None:
-    named(shared_site, "patient", "Ngozi Okafor")
-    shared_site.in_care()
-    data = dicom(gradient(*next(_sizes)), PatientID="RIS-77", **OWN)
-    assert shared_site.upload(data=data, name="scan.dcm").json()["code"] == "identity-mismatch"
-    with shared_site.assembly.shop.work() as work:
-        patients.add_identifier(work, patient_id=record_of(shared_site).id, issuer="RIS", value="RIS-77")
-    assert shared_site.upload(data=data, name="scan.dcm").json()["state"] == "PENDING_AI"
 
 
 def test_the_same_file_of_the_same_patient_is_the_same_case(site: Site) -> None:
@@ -199,7 +107,7 @@ def test_a_refused_file_keeps_a_sealed_copy_a_case_and_its_audit(
     answer = shared_site.upload(data=data, name=name)
     body = answer.json()
     assert (answer.status_code, body["code"]) == expected
-    case, [held] = shared_site.case(body["scan_id"]), _held(shared_site, body["scan_id"])
+    case, [held] = shared_site.case(body["scan_id"]), held_of(shared_site, body["scan_id"])
     assert (case.state, case.reason_code) == (State.QUARANTINED, expected[1])
     assert (held.reason_code, held.size_bytes) == (expected[1], len(data))
     assert shared_site.assembly.shop.blobs.get(held.blob) == data
@@ -372,6 +280,23 @@ def test_simultaneous_uploads_of_one_file_are_one_case(site: Site) -> None:
     assert len({case_id for _, case_id in outcomes}) == 1
     assert (len(all_of(site, Case)), len(all_of(site, Instance))) == (1, 1)
     assert site.run_jobs() == 1
+
+
+def test_two_first_pictures_of_a_patient_at_the_same_moment_are_two_cases_of_one_doctor(site: Site) -> None:
+    site.person("patient")
+    site.person("doctor")
+    meeting = threading.Barrier(2)
+
+    def decode(data: bytes, kind: FileKind) -> Volume:
+        volume = site.assembly.parts.decode(data, kind)
+        meeting.wait(30)
+        return volume
+
+    with ThreadPoolExecutor(2) as pool:
+        files = (new_picture(), new_picture())
+        outcomes = pool.map(lambda data: _outcome(lambda: send(site, "patient", data, decode=decode))[0], files)
+        assert sorted(outcomes) == ["new", "new"]
+    assert (len(all_of(site, Case)), len(all_of(site, CareRelation))) == (2, 1)
 
 
 def test_one_picture_sent_for_two_patients_at_the_same_moment_is_taken_for_one(site: Site) -> None:

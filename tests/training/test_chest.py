@@ -15,7 +15,9 @@ pytest.importorskip("matplotlib")
 
 from training.archive import Sample, fingerprint, read_manifest  # noqa: E402
 from training.chest import SPEC, Recipe, train_chest  # noqa: E402
+from training.chest_whole import WholeRecipe, train_whole  # noqa: E402
 from training.mobilenetv2 import MobileNetV2  # noqa: E402
+from training.whole import to_batch  # noqa: E402
 
 from csss.imaging.sniff import FileKind  # noqa: E402
 from csss.imaging.volume import Volume  # noqa: E402
@@ -26,7 +28,7 @@ pytestmark = pytest.mark.torch
 LABELS = ("COVID", "Normal")
 
 
-def make_archive(path: Path) -> Path:
+def make_archive(path: Path, *, sources: tuple[str, str] = ("west", "east")) -> Path:
     random = np.random.default_rng(1)
     names = tuple(Sample.__dataclass_fields__)
     text = io.StringIO()
@@ -39,7 +41,7 @@ def make_archive(path: Path) -> Path:
             grey = random.integers(0, 120, (64, 64)) + (100 if label == "COVID" else 0)
             Image.fromarray(grey.astype(np.uint8)).save(buffer, "PNG")
             archive.writestr(f"{index}.png", buffer.getvalue())
-            source = "east" if index % 3 else "west"
+            source = sources[1] if index % 3 else sources[0]
             writer.writerow((f"{index}.png", label, source, split, f"p{index}", "MIT", f"{index:064x}"))
         archive.writestr("manifest.csv", text.getvalue())
     return path
@@ -99,3 +101,42 @@ def test_cached_activations_are_those_of_each_picture(trained: Path) -> None:
     with torch.inference_mode():
         wanted = lower(torch.from_numpy(np.concatenate(batch))).numpy()
     np.testing.assert_allclose(rows[[0, 47]], wanted, rtol=2e-3, atol=2e-3)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("whole")
+    torch.manual_seed(2)
+    train_whole(
+        make_archive(root / "data.zip", sources=("hannover", "west")),
+        root / "models" / "chest-mobilenetv2" / "8",
+        weights={**MobileNetV2().state_dict(), "classifier.1.bias": torch.zeros(1000)},
+        cache=root / "cache",
+        foreign=None,
+        recipe=WholeRecipe(Recipe(epochs=1, variants=1, seed=3), (32, 48), 32, (32,), 32),
+    )
+    return root
+
+
+def test_train_whole_writes_a_folder_that_the_shelf_serves(whole: Path) -> None:
+    shelf = Shelf(whole / "models")
+    assert shelf.replay_golden() == ()
+    card = shelf.model("chest-mobilenetv2").card
+    data = card.training_data
+    assert (card.version, card.threshold.for_model_version) == ("8", "8")
+    assert (data.train_images, data.validation_images, data.test_images) == (24, 12, 12)
+    metrics = (whole / "models" / "chest-mobilenetv2" / "8" / "METRICS.md").read_text()
+    rows = [line for line in metrics.splitlines() if line.startswith(("| whole network, ", "| head on frozen"))]
+    assert len(rows) == 6
+    row = f"| this model | {data.test_accuracy:.3f} | {data.test_balanced_accuracy:.3f} | {data.test_macro_f1:.3f} |"
+    assert row in metrics
+
+
+def test_cached_pictures_are_what_serving_prepares(whole: Path) -> None:
+    (path,) = (whole / "cache").glob("pictures-*.npy")
+    rows = np.load(path)
+    assert rows.shape == (48, 224, 224)
+    with zipfile.ZipFile(whole / "data.zip") as pictures:
+        greys = [np.asarray(Image.open(io.BytesIO(pictures.read(f"{index}.png")))) for index in (0, 47)]
+    wanted = np.concatenate([prepare_grey(grey, SPEC) for grey in greys])
+    np.testing.assert_array_equal(to_batch(rows[[0, 47]], SPEC).numpy(), wanted)

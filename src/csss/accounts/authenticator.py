@@ -45,6 +45,8 @@ def check_totp(work: Work, user: User, code: str) -> bool:
     """Check a code and use it up: the same code, or an older one, does not work twice (RFC 6238 section 5.2)."""
     if user.totp_secret is None:
         return False
+    # Two requests with one code at the same moment: the second waits here and finds it used.
+    work.session.refresh(user, attribute_names=["totp_last_step"], with_for_update=True)
     step = matching_step(totp_secret(work.blobs, user.totp_secret), code, work.clock.now())
     if step is None or step <= user.totp_last_step:
         return False

@@ -109,7 +109,9 @@ def confirm_registration(
 
     Raises `NotFound` for a link that is unknown, used or expired, `NotSignedIn` for another password.
     """
-    row = work.session.scalar(select(PendingRegistration).where(PendingRegistration.token_hash == digest(token)))
+    row = work.session.scalar(
+        select(PendingRegistration).where(PendingRegistration.token_hash == digest(token)).with_for_update()
+    )
     now = work.clock.now()
     if row is None or row.used_at is not None or now >= row.expires_at:
         raise NotFound("This link is not valid any more. Register again to get a new one.", code="link-invalid")
@@ -212,8 +214,8 @@ def _new_link(
 
 
 def open_link(work: Work, token: str) -> OneTimeLink:
-    """Return an unused link by its secret without using it; raises `NotFound`."""
-    row = work.session.scalar(select(OneTimeLink).where(OneTimeLink.token_hash == digest(token)))
+    """Return an unused link by its secret without using it, held for this transaction; raises `NotFound`."""
+    row = work.session.scalar(select(OneTimeLink).where(OneTimeLink.token_hash == digest(token)).with_for_update())
     if row is None or row.used_at is not None or work.clock.now() >= row.expires_at:
         raise NotFound("This link is not valid any more. Ask for a new one.", code="link-invalid")
     return row

@@ -4,6 +4,8 @@ import hashlib
 import math
 from datetime import timedelta
 
+from sqlalchemy import func, select
+
 from csss.accounts.tables import Throttle
 from csss.foundation.errors import TooManyRequests
 from csss.foundation.work import Work
@@ -20,7 +22,13 @@ def throttle_key(account: str, source: str) -> str:
 
 
 def check(work: Work, key: str) -> None:
-    """Raise `TooManyRequests` while this account and source have to wait. Other sources are not touched."""
+    """Raise `TooManyRequests` while this account and source have to wait. Other sources are not touched.
+
+    Until the transaction ends everybody else with this account and source stands in line: guesses that are sent
+    together are counted one by one.
+    """
+    if work.session.get_bind().dialect.name == "postgresql":
+        work.session.execute(select(func.pg_advisory_xact_lock(int(key[:15], 16))))
     row = work.session.get(Throttle, key)
     if row is None or row.blocked_until is None:
         return

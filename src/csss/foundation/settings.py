@@ -162,6 +162,9 @@ def parse_master_keys(text: str) -> dict[int, bytes]:
             raise SettingsError("CSSS_MASTER_KEYS must read VERSION:BASE64[,VERSION:BASE64...]") from None
         if len(key) != KEY_BYTES or len(set(key)) < 8:
             raise SettingsError("CSSS_MASTER_KEYS: each key is 32 random bytes in base64")
+        if number in keys or not 0 < number < 65536:
+            # A second key under one version would make everything unreadable that the first one sealed.
+            raise SettingsError("CSSS_MASTER_KEYS: versions are whole numbers from 1 to 65535, each once")
         keys[number] = key
     if not keys:
         raise SettingsError("CSSS_MASTER_KEYS is not set (32 random bytes in base64, as 1:BASE64)")

@@ -67,7 +67,8 @@ def submit(
     work.pause()
     try:
         inspected = receive.inspect(upload, decode=decode, limits=limits)
-        # One upload of a patient at a time from here on: two copies of a file must not become two cases.
+        # One upload of a patient at a time from here on: two copies of a file must not become two cases, nor two
+        # pictures give one doctor twice.
         work.session.scalar(select(Patient.id).where(Patient.id == patient.id).with_for_update())
         # And one of a picture: sent for two patients at the same moment, it must not be taken in for both.
         lock_name(work.session, f"pixels:{inspected.pixel_sha256}")

@@ -158,7 +158,7 @@ def test_query_with_a_hostile_value_is_refused_or_harmless(site: Site, query: st
         check_problem(answer)
 
 
-@pytest.mark.parametrize("version", ["x", "-1", '"', "9" * 30, "W/\"1\"", "1, 2", ""])
+@pytest.mark.parametrize("version", ["x", "-1", '"', "9" * 30, 'W/"1"', "1, 2", ""])
 def test_version_that_is_none_is_refused(sqlite_site: Site, version: str) -> None:
     case_id = sqlite_site.bring_to(State.AI_ANALYZED)
     answer = sqlite_site.post("doctor", f"/scans/{case_id}/verify", READING, headers={"If-Match": version})

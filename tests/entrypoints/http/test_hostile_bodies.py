@@ -4,6 +4,7 @@ import dataclasses
 import gzip
 import io
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -98,7 +99,10 @@ FORMS: dict[str, tuple[bytes, str]] = {
     "header of 64 KiB": multipart(iter([b"X: " + b"x" * 65_536 + b"\r\n" + field("a", b"b")])),
     "no name": multipart(iter([b'Content-Disposition: form-data; filename="a.png"\r\n\r\nb'])),
     "file as a field": multipart(iter([field("file", b"text")])),
-    "charset unknown": (multipart(iter([field("_charset_", b"x-none")]))[0], "multipart/form-data; boundary=edge; charset=x-none"),
+    "charset unknown": (
+        multipart(iter([field("_charset_", b"x-none")]))[0],
+        "multipart/form-data; boundary=edge; charset=x-none",
+    ),
     "not a form at all": (b"{}", "application/json"),
     "empty": (b"", "multipart/form-data; boundary=edge"),
 }
@@ -166,6 +170,6 @@ def test_body_of_another_kind_is_not_read_as_json(sqlite_site: Site) -> None:
 
 def test_upload_may_be_read_in_any_pieces(sqlite_site: Site) -> None:
     body, kind = multipart(iter([file_part(b"scan.png", picture_png())]))
-    pieces = iter(lambda stream=io.BytesIO(body): stream.read(7), b"")
+    pieces = iter(partial(io.BytesIO(body).read, 7), b"")
     answer = post(sqlite_site, pieces, kind, f"{API}/scans", **sqlite_site.person("patient").headers)
     assert answer.status_code == 202

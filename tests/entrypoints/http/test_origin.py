@@ -17,7 +17,10 @@ FOREIGN: dict[str, dict[str, str]] = {
     "Fetch Metadata of another site": {"Sec-Fetch-Site": "cross-site"},
     "Fetch Metadata of a sibling site": {"Sec-Fetch-Site": "same-site"},
     "a referring page of another site": {"Referer": f"https://evil.example/?{BASE_URL}"},
-    "an origin that contradicts the Fetch Metadata": {"Origin": "https://evil.example", "Sec-Fetch-Site": "same-origin"},
+    "an origin that contradicts the Fetch Metadata": {
+        "Origin": "https://evil.example",
+        "Sec-Fetch-Site": "same-origin",
+    },
 }
 CONTENT = (
     {"json": {}},

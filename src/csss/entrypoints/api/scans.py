@@ -30,11 +30,9 @@ from csss.studies.receive import Upload
 router = APIRouter(prefix="/scans", tags=["scans"])
 
 
-def expected_version(if_match: Annotated[str | None, Header(pattern=r'^"?[0-9]{1,9}"?$|^\*$')] = None) -> int | None:
+def expected_version(if_match: Annotated[str, Header(pattern=r'^"?[0-9]{1,9}"?$|^\*$')] = "*") -> int | None:
     """Read If-Match: the version that the caller looked at, or None for "whatever it is now"."""
-    if if_match is None or if_match == "*":
-        return None
-    return int(if_match.strip('"'))
+    return None if if_match == "*" else int(if_match.strip('"'))
 
 
 VersionDep = Annotated[int | None, Depends(expected_version)]

@@ -1,0 +1,104 @@
+"""What the AI said is kept as it was said, and read back the same."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from csss.findings import analyse
+from csss.findings.analyse import NoModelFits
+from csss.findings.tables import Analysis
+from csss.imaging.archive import unpack
+from csss.inference.card import Risk
+from csss.inference.prediction import UncertainReason
+from csss.inference.shelf import Shelf
+from csss.pathway.states import State
+from csss.studies.tables import Instance, Study
+from pathway.records import CALM_GREY, UNCERTAIN_GREY, all_of, band_png
+from sites import Site
+
+
+def instance_of(site: Site, grey: int) -> Instance:
+    """File a picture whose answer is known, without running its analysis."""
+    site.bring_to(State.PENDING_AI, data=band_png(grey))
+    [instance] = all_of(site, Instance)
+    assert isinstance(instance, Instance)
+    return instance
+
+
+def test_a_prediction_comes_back_whole_from_the_database(site: Site) -> None:
+    instance, [model] = instance_of(site, CALM_GREY), site.assembly.shelf.models
+    with site.assembly.shop.work() as work:
+        said = analyse.predict(work, instance, model, site_tau=None)
+        kept = analyse.keep(work, instance, model, said)
+    with site.assembly.shop.work() as work:
+        row = work.session.get_one(Analysis, kept.id)
+        assert (row.instance_id, row.at, row.model, row.model_version) == (instance.id, site.clock.now(), "tiny", "1")
+        assert [tuple(pair) for pair in row.probabilities] == list(said.probabilities)
+        for name in (
+            "label",
+            "top_label",
+            "confidence",
+            "tau",
+            "uncertain",
+            "risk",
+            "ood_distance",
+            "ood_limit",
+            "calibrated",
+            "model_sha256",
+            "input_sha256",
+        ):
+            assert getattr(row, name) == getattr(said, name)
+        assert (row.uncertain_reasons, row.regions, row.phantom_trained) == ([], list(said.regions), True)
+        assert sorted(row.stage_ms) == ["explain", "model", "prepare"]
+        assert said.heat is not None
+        heat = analyse.heat_map(work, row)
+        assert heat is not None
+        assert (heat.dtype, np.array_equal(heat, said.heat)) == (np.float32, True)
+
+
+def test_the_model_sees_the_pixels_that_were_decoded_at_the_door(sqlite_site: Site) -> None:
+    instance, [model] = instance_of(sqlite_site, CALM_GREY), sqlite_site.assembly.shelf.models
+    with sqlite_site.assembly.shop.work() as work:
+        said = analyse.predict(work, instance, model, site_tau=None)
+        again = model.predict(unpack(work.blobs.get(instance.canonical_blob)))
+    assert (said.input_sha256, said.probabilities) == (instance.pixel_sha256, again.probabilities)
+
+
+@pytest.mark.parametrize(
+    ("grey", "site_tau", "tau", "label", "risk"),
+    [
+        (CALM_GREY, None, 0.75, "calm", Risk.LOW),
+        (CALM_GREY, 0.5, 0.75, "calm", Risk.LOW),
+        (CALM_GREY, 0.75, 0.75, "calm", Risk.LOW),
+        (CALM_GREY, 0.9, 0.9, "calm", Risk.LOW),
+        (CALM_GREY, 0.99, 0.99, "Uncertain", Risk.MODERATE),
+        (UNCERTAIN_GREY, 0.5, 0.75, "Uncertain", Risk.HIGH),
+        (UNCERTAIN_GREY, 0.9, 0.9, "Uncertain", Risk.HIGH),
+    ],
+)
+def test_a_site_may_be_more_careful_than_the_model_and_never_less(
+    sqlite_site: Site, grey: int, site_tau: float | None, tau: float, label: str, risk: Risk
+) -> None:
+    instance, [model] = instance_of(sqlite_site, grey), sqlite_site.assembly.shelf.models
+    with sqlite_site.assembly.shop.work() as work:
+        said = analyse.predict(work, instance, model, site_tau=site_tau)
+    assert (said.tau, said.label, said.risk) == (tau, label, risk)
+    assert said.uncertain_reasons == ((UncertainReason.LOW_CONFIDENCE,) if label == "Uncertain" else ())
+
+
+def test_an_answer_without_a_heat_map_is_kept_without_one(sqlite_site: Site) -> None:
+    instance, [model] = instance_of(sqlite_site, CALM_GREY), sqlite_site.assembly.shelf.models
+    with sqlite_site.assembly.shop.work() as work:
+        said = replace(analyse.predict(work, instance, model, site_tau=None), heat=None)
+        row = analyse.keep(work, instance, model, said)
+        assert (row.heat_blob, analyse.heat_map(work, row)) == (None, None)
+
+
+def test_a_study_gets_the_model_that_reads_it_or_none(sqlite_site: Site) -> None:
+    shelf: Shelf = sqlite_site.assembly.shelf
+    assert analyse.fitting_model(shelf, Study(modality="CR", body_part="CHEST")) is shelf.models[0]
+    for modality, body_part in (("MR", "CHEST"), ("DX", "HEART")):
+        with pytest.raises(NoModelFits) as refused:
+            analyse.fitting_model(shelf, Study(modality=modality, body_part=body_part))
+        assert refused.value.message == f"No model on the shelf reads {modality} of {body_part}."
