@@ -18,7 +18,8 @@ def main() -> None:
     whole = models.add_parser("chest-whole", help="the same, then the whole network with sources randomised")
     for each in (chest, whole):
         _add_common(each)
-    whole.add_argument("--sides", type=_sides, default=(128, 160, 160, 192), help="pixels, one number per epoch")
+    whole.add_argument("--sides", type=_sides, default=(128, 160, 160, 160, 192), help="pixels, one number per epoch")
+    whole.add_argument("--randomised", type=_shares, default=(1.0, 1.0, 0.5, 0.5, 0.5), help="share, one per epoch")
     whole.add_argument("--drawn", type=int, default=7000, help="pictures per epoch")
     whole.add_argument("--trial-sides", type=_sides, default=(128,), help="the same for the runs without some sources")
     whole.add_argument("--trial-drawn", type=int, default=0, help="0: no such runs")
@@ -29,7 +30,7 @@ def main() -> None:
     if given.model == "chest":
         train_chest(given.data, given.out, weights=weights, cache=given.cache, foreign=given.foreign, recipe=blocks)
         return
-    recipe = WholeRecipe(blocks, given.sides, given.drawn, given.trial_sides, given.trial_drawn)
+    recipe = WholeRecipe(blocks, given.sides, given.randomised, given.drawn, given.trial_sides, given.trial_drawn)
     train_whole(given.data, given.out, weights=weights, cache=given.cache, foreign=given.foreign, recipe=recipe)
 
 
@@ -46,6 +47,10 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 def _sides(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(","))
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.split(","))
 
 
 if __name__ == "__main__":

@@ -104,6 +104,7 @@ def train_chest(
         frozen=baseline,
         probes=probes,
         trials=(),
+        choices=(),
         without_corners=measure(prepared.data.truth[test], shares_of(blotted), prepared.labels),
         foreign=predict_foreign(foreign, card, head, model) if foreign else (),
         agreement=compare_logits(archive, prepared.split("test"), card, network, head, model),

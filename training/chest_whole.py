@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from csss.inference.head import Head
 from training.archive import fingerprint
 from training.augment import hide_corners
+from training.blend import choose_blend
 from training.cache import pool_features
 from training.calibrate import distances, fit_bias, fit_distance, fit_temperature
 from training.chest import (
@@ -25,7 +26,7 @@ from training.chest import (
     prepare_rows,
     probe_sources,
 )
-from training.evidence import OUTSIDE_SOURCES, Evidence, Trial, shares_of
+from training.evidence import OUTSIDE_SOURCES, Choice, Evidence, Trial, shares_of
 from training.export import INPUT, OUTPUT, export_onnx, open_exported
 from training.fit import ChestNet, Epoch, FitData, balance, fit, run_all
 from training.folder import draft_card, write_folder
@@ -46,9 +47,20 @@ class WholeRecipe:
 
     blocks: Recipe
     sides_px: tuple[int, ...]
+    randomised: tuple[float, ...]
     drawn: int
     trial_sides_px: tuple[int, ...]
     trial_drawn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What the fit came to; ``network`` is the same blocks as ``tuned.upper``."""
+
+    network: MobileNetV2
+    tuned: ChestNet
+    history: tuple[Epoch, ...]
+    choices: tuple[Choice, ...]
 
 
 def train_whole(
@@ -68,9 +80,9 @@ def train_whole(
     plain = _plain_features(imagenet, prepared)
     data = _picture_data(archive, prepared, cache)
     trials = _run_trials(imagenet, plain, data, prepared, cache, recipe)
-    network, tuned, history = _fit(weights, plain, data, prepared, cache, recipe)
-    model = export_onnx(network, torch.zeros(1, 3, SPEC.height_px, SPEC.width_px))
-    head, temperature, limit = _calibrate(tuned, model, data, prepared)
+    fitted = _fit(weights, plain, data, prepared, cache, recipe)
+    model = export_onnx(fitted.network, torch.zeros(1, 3, SPEC.height_px, SPEC.width_px))
+    head, temperature, limit = _calibrate(fitted.tuned, model, data, prepared)
     card = draft_card(out, prepared.labels, SPEC, model, head, temperature, limit)
     test = prepared.plain("test")
     head_only, _ = fit_head(plain, recipe.blocks)
@@ -82,29 +94,31 @@ def train_whole(
         fingerprint_sha256=fingerprint(prepared.samples),
         validation=predict_split(archive, prepared.split("val"), card, head, model),
         test=predict_split(archive, prepared.split("test"), card, head, model),
-        history=history,
+        history=fitted.history,
         frozen=measure(data.truth[test], baseline, prepared.labels),
         probes=probe_sources(plain, recipe.blocks),
         trials=trials,
+        choices=fitted.choices,
         without_corners=measure(data.truth[test], shares_of(blotted), prepared.labels),
         foreign=predict_foreign(foreign, card, head, model) if foreign else (),
-        agreement=compare_logits(archive, prepared.split("test"), card, network, head, model),
+        agreement=compare_logits(archive, prepared.split("test"), card, fitted.network, head, model),
         command=" ".join(["python -m training", *sys.argv[1:]]),
         seed=recipe.blocks.seed,
     )
     write_folder(out, card, model, head, evidence)
 
 
-def _plan(recipe: WholeRecipe, sides_px: tuple[int, ...], drawn: int) -> WholePlan:
+def _plan(recipe: WholeRecipe, sides_px: tuple[int, ...], randomised: tuple[float, ...], drawn: int) -> WholePlan:
     return WholePlan(
         sides_px=sides_px,
+        randomised=randomised,
         drawn=drawn,
         batch=32,
         head_rate=1e-3,
         blocks_rate=3e-4,
         weight_decay=0.02,
         label_smoothing=0.05,
-        averaging=0.996,
+        averaging=0.99,
         warming_steps=80,
         seed=recipe.blocks.seed,
     )
@@ -140,7 +154,7 @@ def _run_trials(
     kept = leave_out(prepared.samples, OUTSIDE_SOURCES)
     if not recipe.trial_drawn or not len(kept.outside):
         return ()
-    plan = _plan(recipe, recipe.trial_sides_px, recipe.trial_drawn)
+    plan = _plan(recipe, recipe.trial_sides_px, (1.0,) * len(recipe.trial_sides_px), recipe.trial_drawn)
     head = try_head(plain.data.inputs, data.truth, kept, plan_fit(recipe.blocks), len(prepared.labels))
     return (head, *try_whole(imagenet, data, prepared.samples, plan, SPEC, cache))
 
@@ -152,9 +166,9 @@ def _fit(
     prepared: Prepared,
     cache: Path,
     recipe: WholeRecipe,
-) -> tuple[MobileNetV2, ChestNet, tuple[Epoch, ...]]:
+) -> Fitted:
     """The blocks first (from their checkpoint where there is one), then the whole network."""
-    blocks_plan, plan = plan_fit(recipe.blocks), _plan(recipe, recipe.sides_px, recipe.drawn)
+    blocks_plan, plan = plan_fit(recipe.blocks), _plan(recipe, recipe.sides_px, recipe.randomised, recipe.drawn)
     network = MobileNetV2()
     load_imagenet(network, weights)
     upper = ChestNet(network.features[FIRST_TUNED_BLOCK:], len(prepared.labels), blocks_plan.dropout)
@@ -164,8 +178,12 @@ def _fit(
     fit(upper, prepared.data, blocks_plan, checkpoint_path(prepared, cache, recipe.blocks))
     tuned = ChestNet(network.features, len(prepared.labels), blocks_plan.dropout)
     tuned.dense1, tuned.dense2 = upper.dense1, upper.dense2
-    name = f"whole-{fingerprint(prepared.samples)[:12]}-{plan.key}.pt"
-    return network, tuned, fit_whole(tuned, data, plan, SPEC, checkpoint=cache / name)
+    start = {name: value.clone() for name, value in tuned.state_dict().items()}
+    history = fit_whole(
+        tuned, data, plan, SPEC, checkpoint=cache / f"whole-{fingerprint(prepared.samples)[:12]}-{plan.key}.pt"
+    )
+    choices = choose_blend(tuned, start, data, prepared.labels, SPEC)
+    return Fitted(network, tuned, history, choices)
 
 
 def _calibrate(tuned: ChestNet, model: bytes, data: PictureData, prepared: Prepared) -> tuple[Head, float, float]:

@@ -33,6 +33,15 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """One blend of weights on validation: ``over_sources`` is balanced accuracy averaged over sources."""
+
+    share: float
+    validation: Figures
+    over_sources: float
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """``validation`` and ``test`` are the served predictions of those splits, in the order of ``samples``.
 
@@ -50,6 +59,7 @@ class Evidence:
     frozen: Figures
     probes: tuple[SourceProbe, ...]
     trials: tuple[Trial, ...]
+    choices: tuple[Choice, ...]
     without_corners: Figures
     foreign: tuple[tuple[str, Prediction], ...]
     agreement: float

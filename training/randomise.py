@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
+from training.augment import vary
+
 Grey = NDArray[np.uint8]
 
 _ROTATION_DEGREES = 10.0
@@ -29,6 +31,12 @@ def randomise(grey: Grey, style: Grey, side_px: int, random: np.random.Generator
     varied = _tone(varied, style, random)
     varied = _degrade(varied, random)
     return _hide(varied, random)
+
+
+def vary_mildly(grey: Grey, style: Grey, side_px: int, random: np.random.Generator) -> Grey:
+    """What version 1 was fitted on, at another size; ``style`` is not looked at."""
+    varied = Image.fromarray(vary(grey, random))
+    return np.asarray(varied.resize((side_px, side_px), Image.Resampling.BILINEAR))
 
 
 def match_histogram(grey: Grey, style: Grey) -> NDArray[np.float64]:

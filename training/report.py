@@ -24,6 +24,7 @@ def write_metrics(folder: Path, card: ModelCard, evidence: Evidence) -> None:
         _sources(evidence),
         _probes(evidence),
         *_trials(evidence),
+        *_choices(evidence),
         _heat(evidence),
         _abstention(card, evidence),
         _foreign(card, evidence),
@@ -139,6 +140,22 @@ def _trials(evidence: Evidence) -> tuple[str, ...]:
     second = "Sensitivity per label on the outside sources:"
     tables = _table(titles, rows), _table(("recipe", *evidence.labels), sensitivity)
     return ("\n\n".join(("## What helped outside", note, tables[0], second, tables[1])),)
+
+
+def _choices(evidence: Evidence) -> tuple[str, ...]:
+    """Nothing for a run that had no choice."""
+    if not evidence.choices:
+        return ()
+    rows = [
+        (f"{choice.share:.2f}", *_overall(choice.validation), _number(choice.over_sources))
+        for choice in evidence.choices
+    ]
+    titles = ("share of the whole fit", "accuracy", "balanced accuracy", "macro F1", "ECE", "averaged over sources")
+    note = (
+        "Weights between those after the upper blocks (0) and those after the whole network (1), on the validation "
+        "split, before calibration. Shipped is the largest sum of macro F1 and balanced accuracy averaged over sources."
+    )
+    return ("\n\n".join(("## Blend of weights, chosen on validation", note, _table(titles, rows))),)
 
 
 def _heat(evidence: Evidence) -> str:

@@ -17,7 +17,7 @@ from torch import nn
 from csss.inference.card import InputSpec
 from training.fit import ChestNet, Epoch
 from training.measure import macro_f1
-from training.randomise import randomise
+from training.randomise import randomise, vary_mildly
 
 FROZEN_BLOCKS = 4
 """The stem and the first three blocks keep ImageNet's filters: they cost most and know edges already."""
@@ -30,9 +30,13 @@ Change = Callable[[NDArray[np.uint8], NDArray[np.uint8], int, np.random.Generato
 
 @dataclass(frozen=True, slots=True)
 class WholePlan:
-    """How to fit: one side in pixels per epoch; an epoch draws ``drawn`` pictures with replacement."""
+    """How to fit: side in pixels and share of randomised pictures per epoch, the rest being varied mildly.
+
+    An epoch draws ``drawn`` pictures with replacement.
+    """
 
     sides_px: tuple[int, ...]
+    randomised: tuple[float, ...]
     drawn: int
     batch: int
     head_rate: float
@@ -153,7 +157,7 @@ class _WholeRun:
         for start in range(0, len(rows) - self.plan.batch + 1, self.plan.batch):
             part = slice(start, start + self.plan.batch)
             greys = [
-                change(data.pictures[row], data.pictures[style], self.plan.sides_px[number - 1], random)
+                self._change(change, data, row, style, number, random)
                 for row, style in zip(rows[part], styles[part], strict=True)
             ]
             loss = criterion(self._run(to_batch(np.stack(greys), spec)), torch.from_numpy(data.truth[rows[part]]))
@@ -164,6 +168,12 @@ class _WholeRun:
                 note = f"{start + len(greys)}/{len(rows)} loss {np.mean(losses[-40:]):.3f} {spent:.0f} s"
                 print(f"epoch {number} {note}", file=sys.stderr, flush=True)
         return float(np.mean(losses))
+
+    def _change(
+        self, change: Change, data: PictureData, row: int, style: int, number: int, random: np.random.Generator
+    ) -> NDArray[np.uint8]:
+        chosen = change if random.random() < self.plan.randomised[number - 1] else vary_mildly
+        return chosen(data.pictures[row], data.pictures[style], self.plan.sides_px[number - 1], random)
 
     def _draw_styles(self, data: PictureData, random: np.random.Generator) -> NDArray[np.int64]:
         """Each source is as likely as any other to lend its style."""

@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ DEMO_FOLDER = Path("var/demo")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (0 good, 1 found a problem, 2 could not run)."""
     options = _parser().parse_args(arguments)
+    os.umask(0o077)  # whatever is written here is for this account's eyes
     try:
         return int(options.run(options) or 0)
     except CsssError as problem:

@@ -222,16 +222,16 @@ def identity_mismatch(work: Work, patient: Patient, stated: StatedIdentity) -> s
     must fit too. A file without a PatientID does not say whose it is, and that does not fit either.
     """
     if not stated.patient_id or not stated.patient_id.strip():
-        return "the file names no patient id"
+        return "it does not say whose it is (no patient number)"
     known = set(
         work.session.scalars(select(PatientIdentifier.value).where(PatientIdentifier.patient_id == patient.id))
     ) | {patient.record_number}
     if stated.patient_id.strip() not in known:
-        return "the patient id in the file is not one of this patient"
+        return "it carries another patient number than those on record"
     if stated.name and _name_parts(stated.name) and not _same_person(stated.name, patient.name):
-        return "the name in the file is another"
+        return "it carries another name"
     if stated.birth_date is not None and stated.birth_date != patient.birth_date:
-        return "the date of birth in the file is another"
+        return "it carries another date of birth"
     return None
 
 

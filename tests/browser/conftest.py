@@ -41,6 +41,7 @@ def chromium() -> Iterator[Any]:
     driver = pytest.importorskip("playwright.sync_api", reason="no playwright here")
     if not Path(CHROMIUM).exists():
         pytest.skip(f"no Chromium at {CHROMIUM}")
+    driver.expect.set_options(timeout=15_000)  # the machine may be busy with other tests
     with driver.sync_playwright() as running:
         browser = running.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         yield browser

@@ -4,12 +4,13 @@ import re
 from typing import Any
 from uuid import UUID
 
-from playwright.sync_api import expect
+import pytest
 
 from browser.serving import Web
 from csss.pathway.states import State
 from csss.pathway.tables import Case
 
+expect = pytest.importorskip("playwright.sync_api", reason="no playwright here").expect
 NOTES = "Both lungs are clear.\nHeart size within normal limits."
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pikepdf
 import pytest
-from playwright.sync_api import expect
 
 from browser.conftest import OpenPage
 from browser.serving import Web
@@ -14,6 +13,7 @@ from browser.steps import complete, send_scan, state_of, verify, wait_until_read
 from csss.imaging.phantom import phantom_png
 from csss.pathway.states import State
 
+expect = pytest.importorskip("playwright.sync_api", reason="no playwright here").expect
 pytestmark = pytest.mark.browser
 
 

@@ -4,13 +4,13 @@ import re
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
 
 from browser.conftest import OpenPage
 from browser.serving import Web
 from browser.steps import complete, send_scan, verify, wait_until_read
 from csss.imaging.phantom import phantom_png
 
+expect = pytest.importorskip("playwright.sync_api", reason="no playwright here").expect
 pytestmark = pytest.mark.browser
 
 PAGES = [

@@ -4,8 +4,8 @@ import re
 from typing import Any
 from uuid import UUID
 
+import pyotp
 import pytest
-from playwright.sync_api import expect
 
 from browser.conftest import OpenPage
 from browser.serving import Web
@@ -16,6 +16,7 @@ from csss.pathway.states import State
 from pictures import picture_png
 from sites import PASSWORD
 
+expect = pytest.importorskip("playwright.sync_api", reason="no playwright here").expect
 pytestmark = pytest.mark.browser
 
 
@@ -204,8 +205,6 @@ def test_patient_registers_by_mail(open_page: OpenPage) -> None:
 
 
 def test_invited_doctor_sets_up_an_authenticator(open_page: OpenPage) -> None:
-    import pyotp
-
     admin = open_page("people admin")
     admin.goto("/admin/users")
     admin.get_by_label("E-mail address").fill("invited@doctor.example")

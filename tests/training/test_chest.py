@@ -113,7 +113,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         weights={**MobileNetV2().state_dict(), "classifier.1.bias": torch.zeros(1000)},
         cache=root / "cache",
         foreign=None,
-        recipe=WholeRecipe(Recipe(epochs=1, variants=1, seed=3), (32, 48), 32, (32,), 32),
+        recipe=WholeRecipe(Recipe(epochs=1, variants=1, seed=3), (32, 48), (1.0, 0.5), 32, (32,), 32),
     )
     return root
 
@@ -127,7 +127,7 @@ def test_train_whole_writes_a_folder_that_the_shelf_serves(whole: Path) -> None:
     assert (data.train_images, data.validation_images, data.test_images) == (24, 12, 12)
     metrics = (whole / "models" / "chest-mobilenetv2" / "8" / "METRICS.md").read_text()
     rows = [line for line in metrics.splitlines() if line.startswith(("| whole network, ", "| head on frozen"))]
-    assert len(rows) == 6
+    assert len(rows) == 8
     row = f"| this model | {data.test_accuracy:.3f} | {data.test_balanced_accuracy:.3f} | {data.test_macro_f1:.3f} |"
     assert row in metrics
 

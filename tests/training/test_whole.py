@@ -10,10 +10,12 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from training.archive import Sample  # noqa: E402
+from training.blend import SHARES, blend_weights, choose_blend  # noqa: E402
 from training.chest import SPEC  # noqa: E402
 from training.fit import ChestNet  # noqa: E402
 from training.mobilenetv2 import MobileNetV2  # noqa: E402
-from training.trials import leave_out, vary_mildly  # noqa: E402
+from training.randomise import vary_mildly  # noqa: E402
+from training.trials import leave_out  # noqa: E402
 from training.whole import FROZEN_BLOCKS, PictureData, WholePlan, fit_whole, run_pictures, to_batch  # noqa: E402
 
 from csss.inference.prepare import prepare_grey  # noqa: E402
@@ -21,6 +23,7 @@ from csss.inference.prepare import prepare_grey  # noqa: E402
 pytestmark = pytest.mark.torch
 PLAN = WholePlan(
     sides_px=(32, 32),
+    randomised=(1.0, 1.0),
     drawn=16,
     batch=8,
     head_rate=1e-3,
@@ -83,7 +86,7 @@ def test_fit_whole_learns_what_it_is_shown() -> None:
         return grey[:side_px, :side_px]
 
     network = make_network()
-    plan = replace(PLAN, sides_px=(40, 48, 48), drawn=96, blocks_rate=2e-4)
+    plan = replace(PLAN, sides_px=(40, 48, 48), randomised=(1.0, 1.0, 1.0), drawn=96, blocks_rate=2e-4)
     history = fit_whole(network, data, plan, SMALL, change=show)
     assert seen == [40] * 96 + [48] * 192
     assert history[-1].train_loss < 0.5 * history[0].train_loss
@@ -117,7 +120,7 @@ def test_fit_whole_goes_on_after_an_interruption_as_if_there_was_none(tmp_path: 
 
 def test_a_plan_is_named_by_all_of_it() -> None:
     assert PLAN.key == replace(PLAN).key
-    assert len({PLAN.key, replace(PLAN, drawn=17).key, replace(PLAN, sides_px=(32, 33)).key}) == 3
+    assert len({PLAN.key, replace(PLAN, drawn=17).key, replace(PLAN, randomised=(1.0, 0.0)).key}) == 3
 
 
 def test_leave_out_keeps_a_source_out_of_everything_and_sets_unknown_labels_aside() -> None:
@@ -136,3 +139,28 @@ def test_leave_out_keeps_a_source_out_of_everything_and_sets_unknown_labels_asid
     kept = leave_out(samples, ("hannover",))
     assert (kept.train.tolist(), kept.validation.tolist(), kept.outside.tolist()) == ([0, 1], [4], [2, 5])
     assert kept.chance.tolist() == [0.5, 0.5]
+
+
+def test_blend_weights_lies_between_its_ends() -> None:
+    start, end = (
+        {"w": torch.tensor([0.0, 8.0]), "n": torch.tensor(3)},
+        {"w": torch.tensor([4.0, 0.0]), "n": torch.tensor(5)},
+    )
+    blended = blend_weights(start, end, 0.25)
+    assert (blended["w"].tolist(), int(blended["n"])) == ([1.0, 6.0], 5)
+
+
+def test_choose_blend_leaves_the_best_on_validation() -> None:
+    data, network = make_data(), make_network()
+    start = {name: value.clone() for name, value in network.state_dict().items()}
+    with torch.no_grad():
+        network.dense2.bias.add_(torch.tensor([40.0, -40.0]))
+    end = {name: value.clone() for name, value in network.state_dict().items()}
+    tried = choose_blend(network, start, data, ("a", "b"), SMALL)
+    assert [choice.share for choice in tried] == list(SHARES)
+    assert tried[-1].validation.confusion[:, 1].sum() == 0
+    best = max(tried, key=lambda choice: choice.validation.macro_f1 + choice.over_sources)
+    wanted = blend_weights(start, end, best.share)
+    torch.testing.assert_close(network.state_dict()["dense2.bias"], wanted["dense2.bias"])
+    answers = run_pictures(network, data.pictures, data.val_rows, SMALL).argmax(axis=1)
+    assert (answers == data.truth[data.val_rows]).mean() == best.validation.accuracy

@@ -99,17 +99,26 @@ def _send_scans(parts: Parts, users: dict[str, User]) -> None:
         # The demo never downloads: a file that this pydicom does not carry is left out.
         path = get_testdata_file(name, download=False)
         if path:
-            _send(parts, reader, users[address], name, Path(str(path)).read_bytes(), phantom=False)
+            _send(parts, reader, users[address], name, Path(str(path)).read_bytes(), phantom=False, body_part="OTHER")
 
 
-def _send(parts: Parts, sender: User, subject: User, filename: str, data: bytes, *, phantom: bool) -> None:
+def _send(
+    parts: Parts,
+    sender: User,
+    subject: User,
+    filename: str,
+    data: bytes,
+    *,
+    phantom: bool,
+    body_part: str = "CHEST",
+) -> None:
     actor = Actor(sender.id, sender.role, sender.name, sender.email, sender.id, SessionKind.BROWSER)
     with parts.shop.work() as work:
         submit(
             work,
             actor,
             patient_id=_record(work, subject).id,
-            upload=Upload(filename=filename, data=data),
+            upload=Upload(filename=filename, data=data, body_part=body_part),
             doctor_id=None,
             decode=parts.decode,
             limits=parts.limits,

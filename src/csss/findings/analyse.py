@@ -66,6 +66,7 @@ def keep(work: Work, instance: Instance, model: Model, prediction: Prediction) -
         top_label=prediction.top_label,
         confidence=prediction.confidence,
         probabilities=[[name, share] for name, share in prediction.probabilities],
+        label_texts={label.name: label.display for label in model.card.labels},
         tau=prediction.tau,
         uncertain=prediction.uncertain,
         uncertain_reasons=list(prediction.uncertain_reasons),

@@ -26,6 +26,8 @@ class Analysis(Base):
     top_label: Mapped[str] = mapped_column(String(60))
     confidence: Mapped[float]
     probabilities: Mapped[list[Any]] = mapped_column(JSON)
+    # What people read for each label, as the card said it then.
+    label_texts: Mapped[dict[str, str]] = mapped_column(JSON)
     tau: Mapped[float]
     uncertain: Mapped[bool]
     uncertain_reasons: Mapped[list[str]] = mapped_column(JSON)

@@ -4,10 +4,14 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
+from sqlalchemy import select
+
+from csss.findings.analyse import REASON_TEXT
 from csss.findings.tables import Analysis
 from csss.foundation.work import Work
 from csss.pathway.moves import sign_offs
-from csss.pathway.tables import Case, SignOff
+from csss.pathway.states import Step
+from csss.pathway.tables import Case, CaseEvent, SignOff
 from csss.patients import Patient
 from csss.reports.content import (
     AiFacts,
@@ -21,6 +25,7 @@ from csss.reports.content import (
     SignOffFact,
     SignOffStep,
 )
+from csss.studies.receive import MODALITY_WORDS
 from csss.studies.tables import Instance
 
 _UNSIGNED = UUID(int=0)
@@ -44,7 +49,7 @@ def gather(
         patient=_patient(work.session.get_one(Patient, case.patient_id)),
         scan=_scan(work, case),
         ai=_ai(work.session.get(Analysis, case.analysis_id)) if case.analysis_id else None,
-        no_ai_reason=None if case.analysis_id else "The AI could not read this scan; a doctor read it without AI.",
+        no_ai_reason=None if case.analysis_id else _why_without_ai(work, case),
         reading=reading_of(standing.get(SignOffStep.VERIFIED)),
         prescription=prescription_of(standing.get(SignOffStep.COMPLETED)),
         sign_offs=tuple(_sign_off(standing[step]) for step in SignOffStep if step in standing),
@@ -100,8 +105,8 @@ def _scan(work: Work, case: Case) -> ScanFacts:
     return ScanFacts(
         scan_id=str(case.id),
         accession_number=case.number,
-        modality=study.modality,
-        body_part=study.body_part,
+        modality=MODALITY_WORDS.get(study.modality, study.modality),
+        body_part=study.body_part.capitalize(),
         kind=f"{instance.kind}, {instance.columns} x {instance.rows} pixels",
         received_at=study.received_at,
         file_sha256=instance.file_sha256,
@@ -111,6 +116,17 @@ def _scan(work: Work, case: Case) -> ScanFacts:
     )
 
 
+def _why_without_ai(work: Work, case: Case) -> str:
+    """Return the doctor's own words for reading without AI."""
+    words = work.session.scalar(
+        select(CaseEvent.reason)
+        .where(CaseEvent.case_id == case.id, CaseEvent.step == Step.READ_WITHOUT_AI)
+        .order_by(CaseEvent.at.desc(), CaseEvent.id.desc())
+        .limit(1)
+    )
+    return words or "There is no AI result for this scan."
+
+
 def _ai(row: Analysis | None) -> AiFacts | None:
     if row is None:
         return None
@@ -118,13 +134,15 @@ def _ai(row: Analysis | None) -> AiFacts | None:
         model=row.model,
         version=row.model_version,
         model_sha256=row.model_sha256,
-        label=row.label,
-        top_label=row.top_label,
+        label=row.label_texts.get(row.label, row.label),
+        top_label=row.label_texts.get(row.top_label, row.top_label),
         confidence=row.confidence,
-        probabilities=tuple(LabelProbability(name, share) for name, share in row.probabilities),
+        probabilities=tuple(
+            LabelProbability(row.label_texts.get(name, name), share) for name, share in row.probabilities
+        ),
         tau=row.tau,
         uncertain=row.uncertain,
-        uncertain_reasons=tuple(row.uncertain_reasons),
+        uncertain_reasons=tuple(f"Uncertain: {REASON_TEXT.get(reason, reason)}." for reason in row.uncertain_reasons),
         risk=row.risk,
         regions=tuple(row.regions),
         phantom_trained=row.phantom_trained,

@@ -1,6 +1,7 @@
 """The three human signatures, and the ways back: verify, complete, approve, return, withdraw."""
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -32,6 +33,7 @@ from csss.reports.content import (
 ISSUE = "issue"
 IMAGE_VIEWED = "image.viewed"
 MIN_ACKNOWLEDGEMENT = 20
+MIN_ALLERGY_CHECK = 10
 MAX_TEXT = 20_000
 
 
@@ -66,8 +68,8 @@ def verify(
     case = find_case(work, actor, case_id, Action.VERIFY)
     check_version(case, expected_version)
     check_state(case, Step.VERIFY, actor)
-    reading = _clean_reading(reading)
     analysis = work.session.get(Analysis, case.analysis_id) if case.analysis_id else None
+    reading = _clean_reading(reading, analysis)
     _check_reading(reading, analysis)
     if not audit.seen(work.session, IMAGE_VIEWED, actor_id=actor.user_id, object_id=case.id, revision=case.revision):
         raise Unprocessable("Open the image before you sign what it shows.", code="image-not-opened")
@@ -78,11 +80,13 @@ def verify(
     return case
 
 
-def _clean_reading(reading: ReadingFacts) -> ReadingFacts:
+def _clean_reading(reading: ReadingFacts, analysis: Analysis | None) -> ReadingFacts:
+    # Nobody can agree or disagree with "Uncertain"; the acknowledgement says what is to be said.
+    uncertain = analysis is not None and analysis.uncertain
     return ReadingFacts(
         conclusion=_text(reading.conclusion),
         notes=_text(reading.notes),
-        agrees_with_ai=reading.agrees_with_ai,
+        agrees_with_ai=None if uncertain else reading.agrees_with_ai,
         recommendations=_text(reading.recommendations or "") or None,
         acknowledgement=_text(reading.acknowledgement or "") or None,
     )
@@ -94,15 +98,15 @@ def _check_reading(reading: ReadingFacts, analysis: Analysis | None) -> None:
         raise BadRequest("Write your notes; a report without notes cannot be signed.", code="notes-empty")
     if not reading.conclusion:
         raise Unprocessable("Choose your own conclusion.", code="conclusion-empty")
-    if (analysis is None) != (reading.agrees_with_ai is None):
+    has_answer = analysis is not None and not analysis.uncertain
+    if has_answer != (reading.agrees_with_ai is not None):
         raise Unprocessable(
             "Say whether you agree with the AI's result."
-            if analysis
+            if has_answer
             else "There is no AI result to agree or disagree with.",
             code="agreement-missing",
         )
-    needs_acknowledgement = analysis is None or analysis.uncertain
-    if needs_acknowledgement and len(reading.acknowledgement or "") < MIN_ACKNOWLEDGEMENT:
+    if not has_answer and len(reading.acknowledgement or "") < MIN_ACKNOWLEDGEMENT:
         raise Unprocessable(
             f"The AI gave no certain result. Acknowledge that in your own words (at least {MIN_ACKNOWLEDGEMENT} "
             "characters).",
@@ -125,6 +129,7 @@ def complete(
     check_state(case, Step.COMPLETE, actor)
     _check_other_person(work, actor, case)
     prescription = _clean_prescription(prescription)
+    _check_allergies(work.session.get_one(Patient, case.patient_id), prescription)
     content = facts.with_prescription(facts.gather(work, case, hospital_name=site.hospital_name), prescription)
     _sign(work, actor, case, SignOffStep.COMPLETED, content, dataclasses.asdict(prescription))
     move(work, case, Step.COMPLETE, actor, detail={"items": len(prescription.items)})
@@ -146,9 +151,23 @@ def _clean_prescription(prescription: PrescriptionFacts) -> PrescriptionFacts:
         raise Unprocessable(
             "Prescribe something, or state that nothing is needed: one of the two.", code="no-prescription"
         )
-    if not allergy_check:
-        raise Unprocessable("Record the check for allergies and interactions.", code="allergy-check-missing")
+    if len(allergy_check) < MIN_ALLERGY_CHECK:
+        raise Unprocessable(
+            f"Record the check for allergies and interactions in words (at least {MIN_ALLERGY_CHECK} characters).",
+            code="allergy-check-missing",
+        )
     return PrescriptionFacts(allergy_check=allergy_check, items=items, none_statement=none_statement)
+
+
+def _check_allergies(patient: Patient, prescription: PrescriptionFacts) -> None:
+    """Stop a medicine whose name holds a recorded allergy. Literal words only: no drug class is known here."""
+    recorded = {word for word in re.findall(r"[^\W\d_]{4,}", (patient.allergies or "").casefold()) if word != "none"}
+    for item in prescription.items:
+        hit = next((word for word in recorded if word in item.medicine.casefold()), None)
+        if hit is not None:
+            raise Unprocessable(
+                f"An allergy to {hit} is on record; {item.medicine} cannot be prescribed here.", code="allergy-conflict"
+            )
 
 
 def content_to_approve(work: Work, case: Case, *, site: Site) -> tuple[ReportContent, str]:

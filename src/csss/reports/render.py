@@ -37,6 +37,7 @@ _STEP_NAMES: Final = {
 }
 _PICTURE_MODES: Final = frozenset({"L", "LA", "P", "RGB", "RGBA"})
 _UNBROKEN: Final = 24
+_ROLE_NAMES: Final = {"admin": "administrator"}
 _UNBROKEN_IN_TABLES: Final = 12
 _TABLES: Final = ("prescription", "sign_offs")
 _MARKS_IN_A_ROW: Final = 4
@@ -172,10 +173,12 @@ def _printed(content: ReportContent) -> dict[str, Any]:
 def _patient(patient: PatientFacts, scan: ScanFacts) -> list[list[str]]:
     examined_on = scan.acquired_on or scan.received_at.date()
     age = age_in_years(patient.birth_date, examined_on) if patient.birth_date else None
+    # A picture that does not say when it was taken shows an age that is known for the day of receipt only.
+    age_of = "Age at the scan" if scan.acquired_on else "Age at receipt"
     return _known(
         ("Record number", patient.record_number),
         ("Date of birth", _day(patient.birth_date)),
-        ("Age at the scan", None if age is None else f"{age} years"),
+        (age_of, None if age is None else f"{age} years"),
         ("Sex", patient.sex),
         ("Blood group", patient.blood_group),
         ("Allergies", patient.allergies),
@@ -204,7 +207,7 @@ def _scan(scan: ScanFacts) -> list[list[str]]:
         ("Examination", scan.kind),
         ("Body part", scan.body_part),
         ("Modality", scan.modality),
-        ("Accession", scan.accession_number),
+        ("Case", scan.accession_number),
         ("Acquired on", _day(scan.acquired_on)),
         ("Received", _moment(scan.received_at)),
         ("Device", scan.device),
@@ -235,7 +238,7 @@ def _ai(ai: AiFacts) -> dict[str, Any]:
             ("Likeliest class", None if ai.label == ai.top_label else _label(ai.top_label)),
             ("Confidence", _percent(ai.confidence)),
             ("Threshold", _percent(ai.tau)),
-            ("Risk level", ai.risk),
+            ("Order of attention", ai.risk),
             ("Regions", ", ".join(ai.regions)),
             ("Model", f"{ai.model}, version {ai.version}"),
         ),
@@ -275,7 +278,7 @@ def _sign_off(sign_off: SignOffFact) -> dict[str, str]:
     return {
         "step": _STEP_NAMES[sign_off.step],
         "name": sign_off.person_name,
-        "role": sign_off.role,
+        "role": _ROLE_NAMES.get(sign_off.role, sign_off.role),
         "at": _moment(sign_off.at),
         "hash": sign_off.content_sha256[:16],
     }

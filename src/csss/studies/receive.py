@@ -25,6 +25,7 @@ Decode = Callable[[bytes, FileKind], Volume]
 PREVIEW_MAX_SIDE = 2048
 # What a person may state for a picture whose file does not say what it shows (DICOM PS3.3 C.7.3.1.1.1).
 STATABLE_MODALITIES = ("DX", "CR", "CT", "MR", "US", "OT")
+MODALITY_WORDS = {"DX": "X-ray", "CR": "X-ray", "CT": "CT", "MR": "MRI", "US": "Ultrasound", "OT": "Other"}
 STATABLE_BODY_PARTS = ("CHEST", "HEART", "BRAIN", "ABDOMEN", "EXTREMITY", "OTHER")
 
 
@@ -99,7 +100,8 @@ def check_patient(work: Work, patient: Patient, inspected: Inspected) -> None:
         mismatch = identity_mismatch(work, patient, _stated(volume))
         if mismatch:
             raise Held(
-                f"The file is held back: {mismatch}. Nothing was analysed. Check the patient and send it again.",
+                f"The file is held back: {mismatch}. Nothing was analysed. If it is of this patient, a doctor can add "
+                "the number to the record; then send it again.",
                 code="identity-mismatch",
             )
     other = work.session.scalar(

@@ -9,7 +9,6 @@ from alembic import op
 
 from csss.foundation.database import UtcDateTime
 
-
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -341,6 +340,7 @@ def upgrade() -> None:
         sa.Column("top_label", sa.String(length=60), nullable=False),
         sa.Column("confidence", sa.Double(), nullable=False),
         sa.Column("probabilities", sa.JSON(), nullable=False),
+        sa.Column("label_texts", sa.JSON(), nullable=False),
         sa.Column("tau", sa.Double(), nullable=False),
         sa.Column("uncertain", sa.Boolean(), nullable=False),
         sa.Column("uncertain_reasons", sa.JSON(), nullable=False),
