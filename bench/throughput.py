@@ -27,14 +27,22 @@ _SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
+class Speed:
+    """Pictures a second, and CPU milliseconds a picture: the second does not depend on busy neighbours."""
+
+    pictures_a_second: float
+    cpu_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class Rate:
-    """Pictures a second, medians over the runs: the bare session, our engine, and our whole chain."""
+    """Medians over the runs: the bare session, our engine, and our whole chain from decoded picture to regions."""
 
     threads: int
     batch: int
-    ceiling: float
-    engine: float
-    chain: float
+    ceiling: Speed
+    engine: Speed
+    chain: Speed
 
 
 def compare(asked: argparse.Namespace) -> dict[str, Sequence[Rate]]:
@@ -44,7 +52,8 @@ def compare(asked: argparse.Namespace) -> dict[str, Sequence[Rate]]:
     head = read_head(read_listed(model.card, model.folder, HEAD_FILE))
     pixels = phantom_chest(1, size=(SIZE_PX, SIZE_PX))
     volume = Volume(pixels=pixels[np.newaxis], kind=FileKind.PNG)
-    print("\npictures a second: bare onnxruntime | csss engine | csss prepare + engine + head + heat map")
+    print("\npictures a second (CPU ms a picture)")
+    print("                           bare onnxruntime       csss engine   prepare to regions   chain/ceiling   growth")
     rates = []
     for threads in THREADS:
         session = open_bare(network, threads)
@@ -96,26 +105,34 @@ def _measure(
         "engine": lambda: engine.run(batch),
         "chain": lambda: read_batch(volumes, card, head, engine),
     }
-    rates: dict[str, list[float]] = {key: [] for key in calls}
+    speeds: dict[str, list[Speed]] = {key: [] for key in calls}
     for _ in range(runs):
         for key, call in calls.items():
-            rates[key].append(len(volumes) * _calls_a_second(call))
-    medians = {key: statistics.median(values) for key, values in rates.items()}
-    return Rate(threads, len(volumes), **medians)
+            speeds[key].append(_time_calls(call, len(volumes)))
+    return Rate(threads, len(volumes), **{key: _median(found) for key, found in speeds.items()})
 
 
-def _calls_a_second(call: Callable[[], object]) -> float:
+def _time_calls(call: Callable[[], object], pictures: int) -> Speed:
     call()
-    started, calls = time.perf_counter(), 0
-    while time.perf_counter() - started < _SECONDS:
+    calls, started, cpu = 0, time.perf_counter(), time.process_time()
+    while calls == 0 or time.perf_counter() - started < _SECONDS:
         call()
         calls += 1
-    return calls / (time.perf_counter() - started)
+    shown = calls * pictures
+    return Speed(shown / (time.perf_counter() - started), 1000.0 * (time.process_time() - cpu) / shown)
+
+
+def _median(speeds: Sequence[Speed]) -> Speed:
+    return Speed(
+        statistics.median(speed.pictures_a_second for speed in speeds),
+        statistics.median(speed.cpu_ms for speed in speeds),
+    )
 
 
 def _print(rate: Rate, first: Rate) -> None:
-    growth = rate.chain / first.chain
-    print(
-        f"threads {rate.threads}, batch {rate.batch:>2}: {rate.ceiling:>7.0f} | {rate.engine:>7.0f} | "
-        f"{rate.chain:>7.0f}   chain/ceiling {rate.chain / rate.ceiling:.2f}, growth {growth:.2f}"
+    cells = "".join(
+        f"{speed.pictures_a_second:>11.0f} ({speed.cpu_ms:.1f})" for speed in (rate.ceiling, rate.engine, rate.chain)
     )
+    share = rate.chain.pictures_a_second / rate.ceiling.pictures_a_second
+    growth = rate.chain.pictures_a_second / first.chain.pictures_a_second
+    print(f"threads {rate.threads}, batch {rate.batch:>2}: {cells}   {share:>10.2f} {growth:>11.2f}")

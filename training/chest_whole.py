@@ -24,7 +24,6 @@ from training.chest import (
     fit_head,
     plan_fit,
     prepare_rows,
-    probe_sources,
 )
 from training.evidence import OUTSIDE_SOURCES, Choice, Evidence, Trial, shares_of
 from training.export import INPUT, OUTPUT, export_onnx, open_exported
@@ -34,7 +33,7 @@ from training.measure import measure, softmax_rows
 from training.mobilenetv2 import MobileNetV2, load_imagenet
 from training.pictures import cache_pictures
 from training.served import compare_logits, predict_foreign, predict_split
-from training.trials import leave_out, try_head, try_whole
+from training.trials import leave_out, try_recipes
 from training.whole import PictureData, WholePlan, fit_whole, to_batch
 
 _KNOWN_STEP = 3
@@ -80,12 +79,12 @@ def train_whole(
     plain = _plain_features(imagenet, prepared)
     data = _picture_data(archive, prepared, cache)
     trials = _run_trials(imagenet, plain, data, prepared, cache, recipe)
-    fitted = _fit(weights, plain, data, prepared, cache, recipe)
+    head_only, _ = fit_head(plain, recipe.blocks)
+    fitted = _fit(weights, head_only, data, prepared, cache, recipe)
     model = export_onnx(fitted.network, torch.zeros(1, 3, SPEC.height_px, SPEC.width_px))
     head, temperature, limit = _calibrate(fitted.tuned, model, data, prepared)
     card = draft_card(out, prepared.labels, SPEC, model, head, temperature, limit)
     test = prepared.plain("test")
-    head_only, _ = fit_head(plain, recipe.blocks)
     baseline = softmax_rows(run_all(head_only, plain.data.inputs, test))
     blotted = predict_split(archive, prepared.split("test"), card, head, model, change=hide_corners)
     evidence = Evidence(
@@ -96,7 +95,7 @@ def train_whole(
         test=predict_split(archive, prepared.split("test"), card, head, model),
         history=fitted.history,
         frozen=measure(data.truth[test], baseline, prepared.labels),
-        probes=probe_sources(plain, recipe.blocks),
+        probes=(),
         trials=trials,
         choices=fitted.choices,
         without_corners=measure(data.truth[test], shares_of(blotted), prepared.labels),
@@ -114,12 +113,12 @@ def _plan(recipe: WholeRecipe, sides_px: tuple[int, ...], randomised: tuple[floa
         randomised=randomised,
         drawn=drawn,
         batch=32,
-        head_rate=1e-3,
-        blocks_rate=3e-4,
+        head_rate=3e-4,
+        blocks_rate=8e-5,
         weight_decay=0.02,
         label_smoothing=0.05,
         averaging=0.99,
-        warming_steps=80,
+        warming_steps=40,
         seed=recipe.blocks.seed,
     )
 
@@ -154,14 +153,13 @@ def _run_trials(
     kept = leave_out(prepared.samples, OUTSIDE_SOURCES)
     if not recipe.trial_drawn or not len(kept.outside):
         return ()
-    plan = _plan(recipe, recipe.trial_sides_px, (1.0,) * len(recipe.trial_sides_px), recipe.trial_drawn)
-    head = try_head(plain.data.inputs, data.truth, kept, plan_fit(recipe.blocks), len(prepared.labels))
-    return (head, *try_whole(imagenet, data, prepared.samples, plan, SPEC, cache))
+    plan = _plan(recipe, recipe.trial_sides_px, (), recipe.trial_drawn)
+    return try_recipes(imagenet, plain.data.inputs, data, kept, plan_fit(recipe.blocks), plan, SPEC, cache)
 
 
 def _fit(
     weights: dict[str, torch.Tensor],
-    plain: Prepared,
+    head_only: ChestNet,
     data: PictureData,
     prepared: Prepared,
     cache: Path,
@@ -172,7 +170,6 @@ def _fit(
     network = MobileNetV2()
     load_imagenet(network, weights)
     upper = ChestNet(network.features[FIRST_TUNED_BLOCK:], len(prepared.labels), blocks_plan.dropout)
-    head_only, _ = fit_head(plain, recipe.blocks)
     upper.dense1.load_state_dict(head_only.dense1.state_dict())
     upper.dense2.load_state_dict(head_only.dense2.state_dict())
     fit(upper, prepared.data, blocks_plan, checkpoint_path(prepared, cache, recipe.blocks))

@@ -22,7 +22,7 @@ def write_metrics(folder: Path, card: ModelCard, evidence: Evidence) -> None:
         _whole(evidence),
         _classes(evidence),
         _sources(evidence),
-        _probes(evidence),
+        *_probes(evidence),
         *_trials(evidence),
         *_choices(evidence),
         _heat(evidence),
@@ -106,7 +106,10 @@ def _sources(evidence: Evidence) -> str:
     return "## Per source\n\n" + _table(titles, rows) + "\n\n" + note
 
 
-def _probes(evidence: Evidence) -> str:
+def _probes(evidence: Evidence) -> tuple[str, ...]:
+    """Nothing for a run that judged whole recipes on left-out sources instead."""
+    if not evidence.probes:
+        return ()
     rows = [(probe.source, str(probe.figures.images), *_overall(probe.figures)) for probe in evidence.probes]
     titles = ("source left out", "images", "accuracy", "balanced accuracy", "macro F1", "ECE")
     note = (
@@ -114,7 +117,7 @@ def _probes(evidence: Evidence) -> str:
         "This is the nearest thing here to a hospital that the model has never seen. Only the head was "
         "refitted for this table, not the tuned blocks; no figure of an outside hospital exists for this version."
     )
-    return "## A source left out\n\n" + note + "\n\n" + _table(titles, rows)
+    return ("## A source left out\n\n" + note + "\n\n" + _table(titles, rows),)
 
 
 def _trials(evidence: Evidence) -> tuple[str, ...]:
@@ -131,8 +134,8 @@ def _trials(evidence: Evidence) -> tuple[str, ...]:
     )
     note = (
         f"Recipes fitted without the sources {', '.join(OUTSIDE_SOURCES)} and measured on them ({counts}); labels that "
-        "only those sources hold are left aside. Every recipe of the whole network started from ImageNet and had the "
-        "same number of pictures, fewer than the model that is shipped."
+        "only those sources hold are left aside. The fits of the whole network started from ImageNet and the head of "
+        "the first row, and had the same number of pictures, fewer than the model that is shipped."
     )
     sensitivity = [
         (trial.recipe, *(_number(entry.sensitivity) for entry in trial.outside.classes)) for trial in evidence.trials

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from csss.inference.card import InputSpec
 from training.archive import Sample
-from training.evidence import OUTSIDE_SOURCES, Trial
+from training.evidence import Trial
 from training.fit import ChestNet, FitData, FitPlan, balance, fit, run_all
 from training.measure import measure, softmax_rows
 from training.mobilenetv2 import MobileNetV2
 from training.whole import PictureData, WholePlan, fit_whole, run_pictures
 
-_DROPOUT = 0.2
+HEAD_ONLY = "head on frozen ImageNet features"
+WAYS = (0.4, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,11 @@ class Kept:
     chance: NDArray[np.float64]
     validation: NDArray[np.int64]
     outside: NDArray[np.int64]
+
+    @property
+    def measured(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The rows within and without that a trial is judged on."""
+        return self.validation, self.outside
 
 
 def leave_out(samples: tuple[Sample, ...], sources: tuple[str, ...]) -> Kept:
@@ -46,34 +52,33 @@ def leave_out(samples: tuple[Sample, ...], sources: tuple[str, ...]) -> Kept:
     )
 
 
-def try_head(pooled: NDArray[np.float32], truth: NDArray[np.int64], kept: Kept, plan: FitPlan, labels: int) -> Trial:
-    """The papers' way: a new head on frozen features (n, 1280) of the plain pictures."""
-    torch.manual_seed(plan.seed)
-    network = ChestNet(None, labels, _DROPOUT)
-    fit(network, FitData(pooled, truth, kept.train, kept.chance, kept.validation, len(kept.train)), plan)
-    inside, outside = (run_all(network, pooled, rows) for rows in (kept.validation, kept.outside))
-    return _judge("head on frozen ImageNet features", truth, kept, inside, outside)
-
-
-def try_whole(
-    start: MobileNetV2, data: PictureData, samples: tuple[Sample, ...], plan: WholePlan, spec: InputSpec, cache: Path
+def try_recipes(
+    imagenet: MobileNetV2,
+    pooled: NDArray[np.float32],
+    data: PictureData,
+    kept: Kept,
+    head_plan: FitPlan,
+    plan: WholePlan,
+    spec: InputSpec,
+    cache: Path,
 ) -> tuple[Trial, ...]:
-    """The whole network from ``start`` (ImageNet), with more and less randomising of sources."""
-    kept = leave_out(samples, OUTSIDE_SOURCES)
+    """A head on frozen features (n, 1280), then from there the whole network with and without randomised sources."""
+    torch.manual_seed(head_plan.seed)
+    labels = int(data.truth.max()) + 1
+    head = ChestNet(None, labels, head_plan.dropout)
+    fit(head, FitData(pooled, data.truth, kept.train, kept.chance, kept.validation, len(kept.train)), head_plan)
+    trials = [_judge(HEAD_ONLY, data.truth, kept, *(run_all(head, pooled, rows) for rows in kept.measured))]
     part = replace(data, train_rows=kept.train, chance=kept.chance, val_rows=kept.validation)
-    ways = (
-        (1.0, "whole network, every picture with its source randomised"),
-        (0.5, "whole network, every second picture with its source randomised"),
-        (0.0, "whole network, mild variation only"),
-    )
-    trials = []
-    for share, title in ways:
+    for share in WAYS:
         way = replace(plan, randomised=(share,) * len(plan.sides_px))
-        torch.manual_seed(plan.seed)
-        network = ChestNet(copy.deepcopy(start.features), int(data.truth.max()) + 1, _DROPOUT)
+        network = ChestNet(copy.deepcopy(imagenet.features), labels, head_plan.dropout)
+        network.dense1.load_state_dict(head.dense1.state_dict())
+        network.dense2.load_state_dict(head.dense2.state_dict())
         fit_whole(network, part, way, spec, checkpoint=cache / f"trial-{way.key}.pt")
-        inside, outside = (run_pictures(network, data.pictures, rows, spec) for rows in (kept.validation, kept.outside))
-        trials.append(_judge(title, data.truth, kept, inside, outside))
+        answers = (run_pictures(network, data.pictures, rows, spec) for rows in kept.measured)
+        trials.append(
+            _judge(f"whole network, {share:.0%} of pictures with their source randomised", data.truth, kept, *answers)
+        )
     return tuple(trials)
 
 

@@ -100,7 +100,10 @@ def _serve(options: argparse.Namespace) -> int:
     try:
         _demand_schema(assembly.engine)
         app = create_app(assembly, with_worker=not options.no_worker)
-        uvicorn.run(app, host=settings.host, port=settings.port, log_config=None, server_header=False)
+        # Who a request comes from is decided by CSSS_TRUSTED_PROXIES alone (entrypoints/http/actor).
+        uvicorn.run(
+            app, host=settings.host, port=settings.port, log_config=None, server_header=False, proxy_headers=False
+        )
     finally:
         assembly.close()
     return 0

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from sqlalchemy import Engine
 
 from csss import __version__, audit
-from csss.accounts import joining
+from csss.accounts import joining, throttle
 from csss.accounts.passwords import Passwords
 from csss.accounts.sign_in import SignInDesk
 from csss.delivery import letters, send
@@ -60,6 +60,8 @@ class Assembly:
     def tend(self, work: Work) -> None:
         """Look after what could have been left behind; a worker calls it now and then."""
         submit.assign_waiting(work)
+        joining.purge(work)
+        throttle.purge(work)
         issuing.watch(work)
         audit.keep_checkpoint(work, self.settings.data_dir / CHECKPOINTS, self.settings.secret_key)
 
@@ -100,6 +102,7 @@ def assemble(settings: Settings, *, clock: Clock | None = None) -> Assembly:
         signing.ISSUE: partial(issuing.issue, site=site, identity=identity),
         send.DELIVER: partial(send.deliver, channels=channels, site=delivery_site),
         joining.REGISTRATION_MAIL: partial(letters.mail_registration, channel=channels["email"], site=delivery_site),
+        joining.LINK_MAIL: partial(letters.mail_link, channel=channels["email"], site=delivery_site),
         joining.KNOWN_MAIL: partial(letters.mail_already_registered, channel=channels["email"], site=delivery_site),
     }
     return Assembly(settings, engine, shop, sandbox, shelf, identity, parts, handlers)

@@ -228,7 +228,7 @@ def identity_mismatch(work: Work, patient: Patient, stated: StatedIdentity) -> s
     ) | {patient.record_number}
     if stated.patient_id.strip() not in known:
         return "it carries another patient number than those on record"
-    if stated.name and _name_parts(stated.name) and not _same_person(stated.name, patient.name):
+    if stated.name and stated.name.strip(" ^=") and not _same_person(stated.name, patient.name):
         return "it carries another name"
     if stated.birth_date is not None and stated.birth_date != patient.birth_date:
         return "it carries another date of birth"
@@ -242,12 +242,14 @@ def add_identifier(work: Work, *, patient_id: UUID, issuer: str, value: str) -> 
 
 def _same_person(one: str, other: str) -> bool:
     left, right = _name_parts(one), _name_parts(other)
+    if not left or not right:
+        return False
     # Middle names and titles come and go between systems; family and given name have to be in both.
     return len(left & right) >= min(2, len(left), len(right))
 
 
 def _name_parts(name: str) -> set[str]:
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode() or name
-    for mark in "^=,._-'":
-        plain = plain.replace(mark, " ")
-    return {part for part in plain.casefold().split() if len(part) > 1}
+    """Return the words of a name without accents, in any script; a single Latin letter is an initial and no part."""
+    plain = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c)).casefold()
+    words = "".join(c if c.isalnum() else " " for c in plain).split()
+    return {word for word in words if len(word) > 1 or not word.isascii()}

@@ -200,9 +200,9 @@ def demo_link(site: Site, who: str) -> str:
 def test_sign_in_link_signs_in_once(site: Site) -> None:
     token = demo_link(site, "doctor")
     with site.assembly.shop.work() as work:
-        assert joining.use_sign_in_link(work, token).id == site.person("doctor").user.id
+        assert joining.use_sign_in_link(work, token, is_demo=True).id == site.person("doctor").user.id
     with pytest.raises(NotFound), site.assembly.shop.work() as work:
-        joining.use_sign_in_link(work, token)
+        joining.use_sign_in_link(work, token, is_demo=True)
 
 
 def test_sign_in_link_cannot_set_a_password_and_an_invitation_cannot_sign_in(site: Site) -> None:
@@ -210,4 +210,4 @@ def test_sign_in_link_cannot_set_a_password_and_an_invitation_cannot_sign_in(sit
     with pytest.raises(NotFound):
         accept(site, token, code=None, password=PASSWORD)
     with pytest.raises(NotFound), site.assembly.shop.work() as work:
-        joining.use_sign_in_link(work, invited(site))
+        joining.use_sign_in_link(work, invited(site), is_demo=True)

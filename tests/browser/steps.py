@@ -32,7 +32,8 @@ def verify(page: Any, scan: str) -> None:
     """Sign the reading."""
     page.goto(scan)
     page.get_by_label("Calm", exact=True).check()
-    page.get_by_label("I disagree").check()
+    if page.get_by_label("I disagree").count():
+        page.get_by_label("I disagree").check()
     page.get_by_label("Notes").fill(NOTES)
     words = page.get_by_label(re.compile("Acknowledge that"))
     if words.count():
@@ -51,6 +52,19 @@ def complete(page: Any, scan: str) -> None:
     page.get_by_label("Check for allergies and interactions").fill("No allergy on record.")
     page.get_by_role("button", name="Sign and complete").click()
     page.wait_for_url(re.compile("/pharmacy$"))
+
+
+def follow_letter(page: Any, address: str) -> str:
+    """Wait for the newest letter to an address, follow the link in it, and return where it leads."""
+    letter = page.get_by_role("link", name=f"to {address}")
+    page.goto("/mail")
+    while not letter.count():
+        page.wait_for_timeout(200)
+        page.reload()
+    letter.first.click()
+    page.locator("pre a").click()
+    page.wait_for_url(re.compile("/(link|register)/"))
+    return str(page.url)
 
 
 def state_of(web: Web, scan: str) -> State:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select, update
 
 from csss import audit
 from csss.accounts import throttle
@@ -23,7 +23,8 @@ LINK_LIFETIME = timedelta(hours=24)
 # Good enough to catch typing mistakes; whether the address exists is proved by the mail that is sent to it.
 _EMAIL = re.compile(r"[^@\s\x00-\x1f\"<>(),;:\\]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,180}[A-Za-z0-9])?")
 SEXES = ("female", "male", "other", "unknown")
-REGISTRATION_MAIL, KNOWN_MAIL = "mail_registration", "mail_already_registered"
+REGISTRATION_MAIL, KNOWN_MAIL, LINK_MAIL = "mail_registration", "mail_already_registered", "mail_link"
+MAILS_AN_HOUR = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +72,16 @@ def register(work: Work, applicant: Applicant, *, passwords: Passwords, origin: 
     if applicant.sex not in SEXES:
         raise Unprocessable(f"Sex is one of {', '.join(SEXES)}.", code="bad-sex")
     check_policy(applicant.password, Role.PATIENT, context=(email, name))
+    work.pause()
     hashed = passwords.hash(applicant.password)
     now = work.clock.now()
     known = work.session.scalar(select(User.id).where(User.email == email))
-    if known is not None:
-        # One such mail a day: a stranger must not be able to fill somebody's mailbox.
-        work.jobs.request(KNOWN_MAIL, known, key=f"{KNOWN_MAIL}:{known}:{now.date()}")
-        return
+    recent = work.session.scalar(
+        select(func.count())
+        .select_from(PendingRegistration)
+        .where(PendingRegistration.email == email, PendingRegistration.created_at > now - timedelta(hours=1))
+    )
+    # From here on a known address costs the same work and leaves the same rows as a new one; its token goes nowhere.
     token = new_secret()
     row = PendingRegistration(
         id=new_id(),
@@ -92,7 +96,11 @@ def register(work: Work, applicant: Applicant, *, passwords: Passwords, origin: 
         expires_at=now + LINK_LIFETIME,
     )
     work.session.add(row)
-    work.jobs.request(REGISTRATION_MAIL, row.id)
+    # A stranger must not be able to fill somebody's mailbox: one mail a day, or a few an hour.
+    if known is not None:
+        work.jobs.request(KNOWN_MAIL, known, key=f"{KNOWN_MAIL}:{known}:{now.date()}")
+    elif (recent or 0) < MAILS_AN_HOUR:
+        work.jobs.request(REGISTRATION_MAIL, row.id)
     audit.record(work, "registration.requested", actor_id=None, actor_role="none")
 
 
@@ -117,9 +125,14 @@ def confirm_registration(
         raise NotFound("This link is not valid any more. Register again to get a new one.", code="link-invalid")
     key = throttle.throttle_key(row.email, origin.source)
     throttle.check(work, key)
+    throttle.count_failure(work, key)
+    work.pause()
     if not passwords.matches(password, row.password_hash):
-        throttle.count_failure(work, key)
         raise NotSignedIn("The password is not the one you registered with.", code="wrong-credentials", keeps=True)
+    throttle.forgive(work, key)
+    work.session.refresh(row, with_for_update=True)
+    if row.used_at is not None:
+        raise NotFound("This link is not valid any more. Register again to get a new one.", code="link-invalid")
     _check_unknown(work, row.email)
     row.used_at = now
     user = User(
@@ -142,14 +155,18 @@ def _check_unknown(work: Work, email: str) -> None:
         raise Conflict("There is an account with this address already. Sign in.", code="already-registered")
 
 
-def invite(work: Work, actor: Actor | None, *, email: str, role: Role) -> str:
+def invite(work: Work, actor: Actor | None, *, email: str, role: Role, can_mail: bool = True) -> str:
     """Invite a member of staff and return the link's secret; ``actor`` is None for the command line.
+
+    A link that an administrator asks for is mailed to the person and to be shown to nobody: whoever holds it
+    decides on password and authenticator, and so signs in that person's name.
 
     Raises `Conflict` when the address has an account. An administrator cannot make another administrator here:
     that is done at the command line, by who runs the machine.
     """
     if actor is not None:
         require(actor, Action.MANAGE_USERS)
+        _demand_mail(can_mail)
         if role is Role.ADMIN:
             raise Forbidden("Administrators are invited at the command line: csss user invite.", code="wrong-role")
     if role not in STAFF:
@@ -167,10 +184,14 @@ def invite(work: Work, actor: Actor | None, *, email: str, role: Role) -> str:
     return secret
 
 
-def reset_link(work: Work, actor: Actor | None, *, user_id: UUID) -> str:
-    """Return a one-time link with which a person sets a new password (and staff a new authenticator)."""
+def reset_link(work: Work, actor: Actor | None, *, user_id: UUID, can_mail: bool = True) -> str:
+    """Return a one-time link with which a person sets a new password (and staff a new authenticator).
+
+    Mailed to the person, as an invitation is, when an administrator asks for it.
+    """
     if actor is not None:
         require(actor, Action.MANAGE_USERS)
+        _demand_mail(can_mail)
     user = work.session.get(User, user_id)
     if user is None:
         raise NotFound("There is no such person.")
@@ -185,6 +206,11 @@ def reset_link(work: Work, actor: Actor | None, *, user_id: UUID) -> str:
     return _new_link(work, actor, purpose=LinkPurpose.RESET, email=user.email, role=user.role, user_id=user.id)
 
 
+def _demand_mail(can_mail: bool) -> None:
+    if not can_mail:
+        raise Unavailable("This site cannot send mail; use `csss user` on the server and hand the link over.")
+
+
 def demo_link(work: Work, user: User) -> str:
     """Return a one-time sign-in link for a demo person, who has no password."""
     return _new_link(work, None, purpose=LinkPurpose.SIGN_IN, email=user.email, role=user.role, user_id=user.id)
@@ -196,20 +222,26 @@ def _new_link(
     secret = new_secret()
     now = work.clock.now()
     needs_authenticator = purpose is not LinkPurpose.SIGN_IN and role in STAFF
-    work.session.add(
-        OneTimeLink(
-            id=new_id(),
-            purpose=purpose,
-            token_hash=digest(secret),
-            email=email,
-            role=role,
-            user_id=user_id,
-            totp_secret=new_totp_secret(work.blobs) if needs_authenticator else None,
-            invited_by=actor.user_id if actor else None,
-            created_at=now,
-            expires_at=now + LINK_LIFETIME,
-        )
+    # Only the newest link of an address works.
+    work.session.execute(
+        update(OneTimeLink).where(OneTimeLink.email == email, OneTimeLink.used_at.is_(None)).values(used_at=now)
     )
+    row = OneTimeLink(
+        id=new_id(),
+        purpose=purpose,
+        token_hash=digest(secret),
+        email=email,
+        role=role,
+        user_id=user_id,
+        totp_secret=new_totp_secret(work.blobs) if needs_authenticator else None,
+        token_blob=work.blobs.put(f"secrets/{new_id()}", secret.encode()) if actor else None,
+        invited_by=actor.user_id if actor else None,
+        created_at=now,
+        expires_at=now + LINK_LIFETIME,
+    )
+    work.session.add(row)
+    if actor is not None:
+        work.jobs.request(LINK_MAIL, row.id)
     return secret
 
 
@@ -221,9 +253,11 @@ def open_link(work: Work, token: str) -> OneTimeLink:
     return row
 
 
-def use_sign_in_link(work: Work, token: str) -> User:
-    """Use up a demo person's link and return the person."""
+def use_sign_in_link(work: Work, token: str, *, is_demo: bool) -> User:
+    """Use up a demo person's link and return the person; a site that is no demo knows no such links."""
     row = open_link(work, token)
+    if not is_demo:
+        raise NotFound("This link is not valid any more. Ask for a new one.", code="link-invalid")
     user = work.session.get(User, row.user_id) if row.user_id else None
     if row.purpose is not LinkPurpose.SIGN_IN or user is None or user.disabled_at is not None:
         raise NotFound("This link is not valid any more. Ask for a new one.", code="link-invalid")
@@ -242,6 +276,10 @@ def accept_link(
     row = open_link(work, token)
     if row.purpose is LinkPurpose.SIGN_IN:
         raise NotFound("This link is not valid any more. Ask for a new one.", code="link-invalid")
+    check_policy(password, row.role, context=(row.email, name))
+    work.pause()
+    hashed = passwords.hash(password)
+    row = open_link(work, token)
     now = work.clock.now()
     if row.purpose is LinkPurpose.RESET:
         user = work.session.get_one(User, row.user_id)
@@ -253,7 +291,6 @@ def accept_link(
         work.session.add(user)
         # A session is opened for this row in the same transaction; it has to be there first.
         work.session.flush()
-    check_policy(password, user.role, context=(user.email, user.name))
     if row.totp_secret is not None:
         step = matching_step(totp_secret(work.blobs, row.totp_secret), code or "", now)
         if step is None:
@@ -261,15 +298,24 @@ def accept_link(
                 "The code does not fit. Scan the picture again and enter the newest code.", code="bad-code"
             )
         user.totp_secret, user.totp_last_step = row.totp_secret, step
-    user.password_hash = passwords.hash(password)
+    user.password_hash = hashed
     row.used_at = now
     audit.record(work, "user.link_used", actor_id=user.id, actor_role=user.role, detail={"purpose": row.purpose})
     return user
 
 
+def purge(work: Work) -> None:
+    """Remove registrations that nobody confirmed in time, with everything they held."""
+    over = work.clock.now() - LINK_LIFETIME
+    for row in work.session.scalars(select(PendingRegistration).where(PendingRegistration.expires_at < over)):
+        work.blobs.delete(row.token_blob)
+        work.session.delete(row)
+
+
 def list_users(work: Work, actor: Actor) -> list[User]:
-    """Return everybody who may sign in, by role and name."""
+    """Return everybody who may sign in, by role and name; the look is audited."""
     require(actor, Action.MANAGE_USERS)
+    audit.record(work, "users.listed", actor_id=actor.user_id, actor_role=actor.role)
     return list(work.session.scalars(select(User).order_by(User.role, User.name, User.id)))
 
 

@@ -60,11 +60,15 @@ class SignInDesk:
         """
         key = throttle.throttle_key(email, origin.source)
         throttle.check(work, key)
+        # Counted before it is known to be wrong, so that guesses sent together are all counted, and no
+        # transaction is open while the hash is computed.
+        throttle.count_failure(work, key)
         user = work.session.scalar(select(User).where(User.email == email.strip().lower()))
+        work.pause()
         # The hash is compared before anything else is looked at, so that every answer takes the same time.
         fits = self.passwords.matches(password, user.password_hash if user else None)
         if not fits or user is None or user.disabled_at is not None:
-            self._refuse(work, key, user)
+            self._note_refusal(work, user)
             raise NotSignedIn("E-mail address or password is wrong.", code="wrong-credentials", keeps=True)
         if user.role in STAFF:
             self._second_factor(work, key, user, code)
@@ -75,13 +79,13 @@ class SignInDesk:
 
     def _second_factor(self, work: Work, key: str, user: User, code: str | None) -> None:
         if not code:
-            raise NotSignedIn("Enter the code of your authenticator.", code="second-factor-required")
+            throttle.take_back(work, key)
+            raise NotSignedIn("Enter the code of your authenticator.", code="second-factor-required", keeps=True)
         if not check_totp(work, user, code):
-            self._refuse(work, key, user)
+            self._note_refusal(work, user)
             raise NotSignedIn("The code of the authenticator is wrong or was used.", code="wrong-code", keeps=True)
 
-    def _refuse(self, work: Work, key: str, user: User | None) -> None:
-        throttle.count_failure(work, key)
+    def _note_refusal(self, work: Work, user: User | None) -> None:
         audit.record(
             work,
             "session.refused",

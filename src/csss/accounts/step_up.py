@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import func, select, update
 
 from csss import audit
+from csss.accounts import throttle
 from csss.accounts.actor import Actor
 from csss.accounts.authenticator import check_totp
 from csss.accounts.tables import StepUp, StepUpMethod, User
@@ -129,6 +130,9 @@ def use(work: Work, actor: Actor, *, bound: Bound, code: str, rules: Approval) -
     wrong or expired code; every wrong try counts and the last one voids the challenge.
     """
     now = work.clock.now()
+    # Counted over all challenges of a person: a new challenge does not give new tries without end.
+    key = throttle.throttle_key(f"step-up:{actor.user_id}", "")
+    throttle.check(work, key)
     row = work.session.scalar(
         select(StepUp)
         .where(
@@ -155,6 +159,7 @@ def use(work: Work, actor: Actor, *, bound: Bound, code: str, rules: Approval) -
         raise NotSignedIn("The code has expired. Ask for a new one.", code="code-expired", keeps=True)
     if not _fits(work, row, actor, code):
         row.tries += 1
+        throttle.count_failure(work, key)
         left = rules.max_tries - row.tries
         if left <= 0:
             row.voided_at = now
@@ -168,6 +173,7 @@ def use(work: Work, actor: Actor, *, bound: Bound, code: str, rules: Approval) -
             keeps=True,
         )
     row.used_at = now
+    throttle.forgive(work, key)
     return row
 
 

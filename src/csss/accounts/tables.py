@@ -77,6 +77,7 @@ class OneTimeLink(Base):
     role: Mapped[Role] = mapped_column(Named(Role))
     user_id: Mapped[UUID | None] = mapped_column(ForeignKey("user_account.id"))
     totp_secret: Mapped[str | None] = mapped_column(String(80))
+    token_blob: Mapped[str | None] = mapped_column(String(80))  # only for a link that is mailed
     invited_by: Mapped[UUID | None]
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]

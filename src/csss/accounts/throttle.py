@@ -4,7 +4,7 @@ import hashlib
 import math
 from datetime import timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
 from csss.accounts.tables import Throttle
 from csss.foundation.errors import TooManyRequests
@@ -55,6 +55,20 @@ def count_failure(work: Work, key: str) -> None:
     row.last_failure_at = now
     if row.failures >= FREE_TRIES:
         row.blocked_until = now + min(timedelta(seconds=2 ** min(row.failures - FREE_TRIES, 20)), LONGEST_DELAY)
+
+
+def take_back(work: Work, key: str) -> None:
+    """Undo one counted failure: the try was neither right nor wrong."""
+    row = work.session.get(Throttle, key)
+    if row is not None:
+        row.failures = max(0, row.failures - 1)
+        if row.failures < FREE_TRIES:
+            row.blocked_until = None
+
+
+def purge(work: Work) -> None:
+    """Remove what is forgiven anyway."""
+    work.session.execute(delete(Throttle).where(Throttle.last_failure_at < work.clock.now() - FORGIVEN_AFTER))
 
 
 def forgive(work: Work, key: str) -> None:

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from uuid import UUID
 
-from csss.accounts.tables import PendingRegistration, User
+from csss.accounts.tables import LinkPurpose, OneTimeLink, PendingRegistration, User
 from csss.delivery.channels.base import Channel, DeliveryError, Message
 from csss.delivery.send import Site
 from csss.foundation.ids import new_id
@@ -29,6 +29,31 @@ def mail_registration(work: Work, registration_id: UUID, *, channel: Channel, si
                 f"link within 24 hours and enter the password that you chose:\n\n"
                 f"{site.base_url}/register/confirm/{token}\n\n"
                 f"If it was not you, do nothing: without the password the link opens nothing.\n"
+            ),
+        ),
+    )
+
+
+def mail_link(work: Work, link_id: UUID, *, channel: Channel, site: Site) -> None:
+    """Send an invitation or a reset to the person it is for, and to nobody else."""
+    row = work.session.get_one(OneTimeLink, link_id)
+    if row.used_at is not None or row.token_blob is None or work.clock.now() >= row.expires_at:
+        return
+    token = work.blobs.get(row.token_blob).decode()
+    joining = row.purpose is LinkPurpose.INVITE
+    _send(
+        work,
+        channel,
+        Message(
+            message_id=f"<{row.id}@{site.mail_domain}>",
+            to=row.email,
+            subject=f"{site.hospital_name}: {'you are invited' if joining else 'set a new password'}",
+            text=(
+                f"Hello,\n\n"
+                f"{'you are invited to join' if joining else 'a new password was asked for your account at'} "
+                f"{site.hospital_name}. Open this link within 24 hours; it works once:\n\n"
+                f"{site.base_url}/link/{token}\n\n"
+                f"Did you not expect this? Then do not open it, and tell your administrator.\n"
             ),
         ),
     )

@@ -14,13 +14,14 @@ from csss.delivery.channels.base import Attachment, Channel, DeliveryError, Mess
 from csss.delivery.tables import Delivery, DeliveryStatus
 from csss.foundation.errors import Conflict
 from csss.foundation.ids import new_id
-from csss.foundation.jobs import RetryLater
+from csss.foundation.jobs import JobRequest, JobStatus, RetryLater
 from csss.foundation.work import Work
 from csss.patients import Patient
 from csss.reports.tables import Report, ReportStatus
 
 DELIVER = "deliver"
 MAX_ATTEMPTS = 8
+OPEN = frozenset({DeliveryStatus.QUEUED, DeliveryStatus.SENDING, DeliveryStatus.RETRY})
 _FIRST_DELAY = timedelta(seconds=15)
 _LONGEST_DELAY = timedelta(hours=1)
 UNCONFIRMED = "The mail was cut off while it was handed over; whether it arrived is not known. Ask, or send it again."
@@ -137,6 +138,18 @@ def _note_failure(work: Work, row: Delivery, problem: DeliveryError) -> None:
 def _bury(work: Work, row: Delivery, reason: str) -> None:
     row.status, row.error, row.next_at = DeliveryStatus.DEAD, reason, None
     _record(work, row, "report.delivery_failed")
+
+
+def bury_failed(work: Work) -> int:
+    """Close deliveries whose job was given up, so that an administrator sees them; returns how many."""
+    rows = work.session.scalars(
+        select(Delivery)
+        .join(JobRequest, JobRequest.subject_id == Delivery.id)
+        .where(JobRequest.kind == DELIVER, JobRequest.status == JobStatus.FAILED, Delivery.status.in_(OPEN))
+    ).all()
+    for row in rows:
+        _bury(work, row, "The server gave up after several errors of its own; see csss check.")
+    return len(rows)
 
 
 def _record(work: Work, row: Delivery, action: str) -> None:

@@ -19,6 +19,17 @@ from csss.main import Assembly, assemble, create_app
 from csss.migrations import migrate
 
 HOST = "127.0.0.1"
+_CHOOSABLE = frozenset(
+    {
+        "CSSS_HOSPITAL_NAME",
+        "CSSS_APP_NAME",
+        "CSSS_APPROVAL_EMAIL_CODE",
+        "CSSS_SESSIONS_IDLE_MINUTES",
+        "CSSS_CONFIDENCE_THRESHOLD",
+        "CSSS_CRITICAL_PHONE",
+        "CSSS_MODEL_PATH",
+    }
+)
 
 
 def run_demo(*, port: int, data_dir: Path, reset: bool) -> None:
@@ -34,12 +45,11 @@ def run_demo(*, port: int, data_dir: Path, reset: bool) -> None:
         assembly = assemble(load_settings(demo_environment(port=port, data_dir=data_dir, smtp_port=smtp_port)))
         try:
             app = prepare(assembly, catcher)
-            _say_where(assembly)
             set_up_logs("WARNING")
-            server = uvicorn.Server(
-                uvicorn.Config(app, log_config=None, server_header=False, timeout_graceful_shutdown=5)
+            config = uvicorn.Config(
+                app, log_config=None, server_header=False, proxy_headers=False, timeout_graceful_shutdown=5
             )
-            server.run(sockets=[listener])
+            _Announcing(config, assembly).run(sockets=[listener])
         finally:
             assembly.close()
     finally:
@@ -47,8 +57,11 @@ def run_demo(*, port: int, data_dir: Path, reset: bool) -> None:
 
 
 def demo_environment(*, port: int, data_dir: Path, smtp_port: int) -> dict[str, str]:
-    """Return the settings of a demo; what the person set in the environment comes first."""
-    chosen = {name: value for name, value in os.environ.items() if name.startswith("CSSS_")}
+    """Return the settings of a demo; what the person set in the environment comes first.
+
+    But never where data lives and which keys open it: a demo must not touch a real site.
+    """
+    chosen = {name: value for name, value in os.environ.items() if name in _CHOOSABLE}
     return {
         "CSSS_HOSPITAL_NAME": "Phantom General Hospital (demo)",
         "CSSS_APPROVAL_EMAIL_CODE": "true",

@@ -6,6 +6,8 @@ import os
 import secrets
 from collections.abc import Mapping
 from enum import StrEnum
+from ipaddress import ip_address
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
@@ -131,8 +133,9 @@ def _problems(settings: Settings) -> list[str]:
         parse_master_keys(settings.master_keys)
     except SettingsError as problem:
         found.append(problem.message)
-    if any("*" in origin for origin in settings.allowed_origins):
-        found.append("CSSS_ALLOWED_ORIGINS must list exact origins, not a wildcard")
+    if production and (settings.blob_url.startswith("memory:") or settings.database_url in ("sqlite://", "sqlite:///")):
+        found.append("CSSS_BLOB_URL and CSSS_DATABASE_URL must name a place that lasts")
+    found += _network_problems(settings)
     parts = urlsplit(settings.base_url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
         found.append("CSSS_BASE_URL must be a full address such as https://csss.hospital.example")
@@ -145,9 +148,32 @@ def _problems(settings: Settings) -> list[str]:
     return found
 
 
+def _network_problems(settings: Settings) -> list[str]:
+    found = []
+    production = settings.environment is Environment.PRODUCTION
+    if any("*" in origin or not origin.startswith(("https://", "http://")) for origin in settings.allowed_origins):
+        found.append("CSSS_ALLOWED_ORIGINS must list exact origins, not a wildcard")
+    elif production and any(not origin.startswith("https://") for origin in settings.allowed_origins):
+        found.append("CSSS_ALLOWED_ORIGINS must be https")
+    if not all(_is_address(proxy) for proxy in settings.trusted_proxies):
+        found.append("CSSS_TRUSTED_PROXIES must list IP addresses")
+    if not production and settings.host not in _LOOPBACK:
+        found.append("CSSS_HOST must be this machine's loopback for a demo")
+    return found
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _is_weak(secret: str) -> bool:
     lowered = secret.lower()
-    return len(set(secret)) < 12 or any(word in lowered for word in _WEAK)
+    steps = {ord(after) - ord(before) for before, after in pairwise(secret)}
+    return len(set(secret)) < 12 or len(steps) < 8 or any(word in lowered for word in _WEAK)
 
 
 def parse_master_keys(text: str) -> dict[int, bytes]:
@@ -160,7 +186,8 @@ def parse_master_keys(text: str) -> dict[int, bytes]:
             number = int(version)
         except (ValueError, binascii.Error):
             raise SettingsError("CSSS_MASTER_KEYS must read VERSION:BASE64[,VERSION:BASE64...]") from None
-        if len(key) != KEY_BYTES or len(set(key)) < 8:
+        steps = {(after - before) % 256 for before, after in pairwise(key)}
+        if len(key) != KEY_BYTES or len(steps) < 8 or all(32 <= byte < 127 for byte in key):
             raise SettingsError("CSSS_MASTER_KEYS: each key is 32 random bytes in base64")
         if number in keys or not 0 < number < 65536:
             # A second key under one version would make everything unreadable that the first one sealed.

@@ -12,7 +12,7 @@ from csss.delivery import send
 from csss.delivery.tables import Delivery
 from csss.findings.analyse import heat_map
 from csss.findings.tables import Analysis
-from csss.foundation.errors import Conflict, CsssError, NotFound
+from csss.foundation.errors import Conflict, CsssError, NotFound, TooManyRequests
 from csss.foundation.ids import new_id
 from csss.foundation.jobs import JobRequest, JobStatus
 from csss.foundation.work import Work
@@ -32,6 +32,7 @@ from csss.studies.tables import Instance
 
 REPORT_PICTURE_SIDE = 900
 STUCK_AFTER = timedelta(minutes=2)
+RESEND_AFTER = timedelta(minutes=5)
 
 
 def issue(work: Work, case_id: UUID, *, site: Site, identity: SigningIdentity) -> None:
@@ -122,6 +123,11 @@ def send_again(work: Work, actor: Actor, report_id: UUID) -> Delivery:
     report, case = _find_report(work, actor, report_id, Action.RESEND_REPORT)
     if report.status is not ReportStatus.CURRENT:
         raise Conflict("Only the current version of a report can be sent.", code="not-current")
+    newest = next(iter(send.of_report(work, report.id)), None)
+    if newest is not None and newest.status in send.OPEN:
+        return newest
+    if newest is not None and newest.sent_at and work.clock.now() - newest.sent_at < RESEND_AFTER:
+        raise TooManyRequests("The report was sent a moment ago; try again in some minutes.", code="just-sent")
     _record(work, actor, "report.sent_again", report, case)
     return send.queue(work, report)
 
@@ -150,7 +156,7 @@ def watch(work: Work) -> int:
             Case.changed_at < work.clock.now() - STUCK_AFTER,
         )
     ).all()
-    return sum(_unstick(work, case) for case in waiting)
+    return sum(_unstick(work, case) for case in waiting) + send.bury_failed(work)
 
 
 def _unstick(work: Work, case: Case) -> bool:

@@ -21,7 +21,7 @@ from csss.pathway.states import State, Step
 from csss.pathway.tables import Case
 from csss.patients import Patient
 from csss.studies import receive
-from csss.studies.receive import Decode, Upload
+from csss.studies.receive import Decode, Inspected, Upload
 from csss.studies.tables import Instance
 
 ANALYSE = "analyse"
@@ -73,6 +73,7 @@ def submit(
         # And one of a picture: sent for two patients at the same moment, it must not be taken in for both.
         lock_name(work.session, f"pixels:{inspected.pixel_sha256}")
         receive.check_patient(work, patient, inspected)
+        _check_not_of_another(work, patient, inspected)
     except CsssError as refusal:
         if isinstance(refusal, Unavailable) or refusal.code == FileTooLarge.code:
             raise
@@ -92,6 +93,28 @@ def submit(
 def request_analysis(work: Work, case: Case) -> None:
     """Ask for the AI's answer to this revision of a case, once."""
     work.jobs.request(ANALYSE, case.id, key=f"{ANALYSE}:{case.id}:{case.revision}")
+
+
+def _check_not_of_another(work: Work, patient: Patient, inspected: Inspected) -> None:
+    """Raise `Held` when the same picture is on record for another patient.
+
+    A case that was rejected or cancelled does not count: a scan sent for the wrong person has to find its way.
+    """
+    other = work.session.scalar(
+        select(Case.id)
+        .join(Instance, Instance.id == Case.instance_id)
+        .where(
+            Instance.pixel_sha256 == inspected.pixel_sha256,
+            Case.patient_id != patient.id,
+            Case.state.not_in((State.REJECTED, State.CANCELLED)),
+        )
+        .limit(1)
+    )
+    if other is not None:
+        raise receive.Held(
+            "The file is held back: the same picture is on record for another patient. Nothing was analysed.",
+            code="duplicate-of-other-patient",
+        )
 
 
 def assign_waiting(work: Work) -> int:

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from datetime import date
 from uuid import UUID
 
-from sqlalchemy import select
-
 from csss.foundation.errors import CsssError, Unprocessable
 from csss.foundation.ids import dicom_uid, new_id
 from csss.foundation.work import Work
@@ -94,7 +92,7 @@ def inspect(upload: Upload, *, decode: Decode, limits: Limits) -> Inspected:
 
 
 def check_patient(work: Work, patient: Patient, inspected: Inspected) -> None:
-    """Raise `Held` when the file names another patient, or its picture is known under another one."""
+    """Raise `Held` when the file names another patient."""
     volume = inspected.volume
     if volume.kind is FileKind.DICOM:
         mismatch = identity_mismatch(work, patient, _stated(volume))
@@ -104,18 +102,6 @@ def check_patient(work: Work, patient: Patient, inspected: Inspected) -> None:
                 "the number to the record; then send it again.",
                 code="identity-mismatch",
             )
-    other = work.session.scalar(
-        select(Study.patient_id)
-        .join(Series, Series.study_id == Study.id)
-        .join(Instance, Instance.series_id == Series.id)
-        .where(Instance.pixel_sha256 == inspected.pixel_sha256, Study.patient_id != patient.id)
-        .limit(1)
-    )
-    if other is not None:
-        raise Held(
-            "The file is held back: the same picture is on record for another patient. Nothing was analysed.",
-            code="duplicate-of-other-patient",
-        )
 
 
 def _stated(volume: Volume) -> StatedIdentity:

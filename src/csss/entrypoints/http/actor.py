@@ -16,6 +16,7 @@ from csss.entrypoints.http.work import WorkDep
 from csss.foundation.errors import Forbidden, NotSignedIn
 from csss.foundation.ids import new_secret
 from csss.foundation.settings import Settings
+from csss.foundation.work import Work
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 CSRF_HEADER, CSRF_FIELD = "X-CSRF-Token", "csrf_token"
@@ -69,16 +70,21 @@ def optional_actor(
 ) -> Actor | None:
     """Return who is signed in, or None without any credentials; raises `NotSignedIn` for invalid ones."""
     if token is not None:
-        return _remember(request, parts_of(request).desk.by_token(work, token.credentials))
+        return _remember(request, work, parts_of(request).desk.by_token(work, token.credentials))
     cookie = request.cookies.get(cookie_name(parts_of(request).settings))
     if cookie is None:
         return None
-    return _remember(request, parts_of(request).desk.by_cookie(work, cookie))
+    return _remember(request, work, parts_of(request).desk.by_cookie(work, cookie))
 
 
-def _remember(request: Request, actor: Actor) -> Actor:
-    """Leave the actor where the error handler finds them: refusals are audited with a name."""
+def _remember(request: Request, work: Work, actor: Actor) -> Actor:
+    """Leave the actor where the error handler finds them: refusals are audited with a name.
+
+    The transaction ends here. The route runs in another thread of a limited pool; one that waited for a thread
+    while it held the database would stop those that have the threads and wait for the database.
+    """
     request.state.actor = actor
+    work.pause()
     return actor
 
 

@@ -1,5 +1,6 @@
 """Guards before and around every request: origin, size, security headers, request id, log line."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
@@ -10,13 +11,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from csss.entrypoints.http.actor import SAFE_METHODS, cookie_name
 from csss.entrypoints.http.errors import answer, answer_fault, route_of
 from csss.entrypoints.http.parts import parts_of
-from csss.foundation.errors import Forbidden, TooLarge, UnsupportedType
+from csss.foundation.errors import CsssError, Forbidden, TooLarge, UnsupportedType
 from csss.foundation.ids import new_id
 from csss.foundation.logs import log
 
 _logger = log("http")
 FORM_OVERHEAD_BYTES = 64 * 1024
 JSON_BYTES = 1024 * 1024
+UPLOADS = frozenset({"/api/v1/scans", "/patient/upload", "/doctor/upload"})
+BODY_PATIENCE_SECONDS = 30.0
 _LONGEST_SIZE = 18  # digits; more is no size of anything
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
@@ -70,10 +73,18 @@ def _origin_refusal(request: Request) -> Forbidden | None:
         fits = site in ("same-origin", "none")
     else:
         referer = request.headers.get("referer")
-        fits = referer is None or "{0.scheme}://{0.netloc}".format(urlsplit(referer)) in origins
+        fits = referer is None or _origin_of(referer) in origins
     return (
         None if fits else Forbidden("This request came from another site and was not accepted.", code="foreign-origin")
     )
+
+
+def _origin_of(address: str) -> str | None:
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return None
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _add_headers(request: Request, response: Response) -> None:
@@ -97,6 +108,13 @@ def _add_headers(request: Request, response: Response) -> None:
         )
 
 
+class Stalled(CsssError):
+    """The body of a request stopped coming."""
+
+    status = 408
+    code = "request-stalled"
+
+
 class BodyLimit:
     """Refuses a body over its limit while it is still coming in; nothing of it is kept."""
 
@@ -116,12 +134,18 @@ class BodyLimit:
         if _declared_bytes(request) > limit:
             await (await answer(request, _too_large(limit)))(scope, receive, send)
             return
-        seen = 0
+        seen, complete = 0, False
 
         async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
+            nonlocal seen, complete
+            if complete:  # from here on the application listens for a disconnect, as long as it likes
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), BODY_PATIENCE_SECONDS)
+            except TimeoutError:
+                raise Stalled("The rest of the request did not arrive. Nothing was kept; try again.") from None
             if message["type"] == "http.request":
+                complete = not message.get("more_body", False)
                 seen += len(message.get("body", b""))
                 if seen > limit:
                     raise _too_large(limit)
@@ -139,7 +163,9 @@ def _declared_bytes(request: Request) -> float:
 
 
 def _limit(request: Request) -> int:
-    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+    """Only a signed-in person's upload may be large; that the credentials are good is found out by the route."""
+    has_credentials = "authorization" in request.headers or cookie_name(parts_of(request).settings) in request.cookies
+    if request.url.path in UPLOADS and has_credentials:
         return parts_of(request).limits.dicom_bytes + FORM_OVERHEAD_BYTES
     return JSON_BYTES
 

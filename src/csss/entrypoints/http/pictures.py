@@ -28,8 +28,9 @@ def image_answer(work: Work, actor: Actor, case_id: UUID) -> Response:
     if case.instance_id is None:
         raise NotFound("This scan was not taken in, so there is no image.", code="no-image")
     instance = work.session.get_one(Instance, case.instance_id)
-    png = work.blobs.get(instance.preview_blob)
     worklist.record_view(work, actor, case, IMAGE_VIEWED)
+    work.pause()  # the look is on record; fetching and drawing hold no lock
+    png = work.blobs.get(instance.preview_blob)
     return Response(png, media_type="image/png", headers=_PICTURE_HEADERS)
 
 
@@ -37,11 +38,14 @@ def heat_map_answer(work: Work, actor: Actor, case_id: UUID) -> Response:
     """Return the heat map as a transparent picture of the preview's proportions."""
     case = find_case(work, actor, case_id, Action.VIEW_AI)
     analysis = work.session.get(Analysis, case.analysis_id) if case.analysis_id else None
-    heat = heat_map(work, analysis) if analysis and shows_ai(case, actor) else None
-    if heat is None:
+    if analysis is None or analysis.heat_blob is None or not shows_ai(case, actor):
         raise NotFound("There is no heat map to see.", code="no-heat-map")
     instance = work.session.get_one(Instance, case.instance_id)
+    worklist.record_view(work, actor, case, "heat_map.viewed")
+    work.pause()
+    heat = heat_map(work, analysis)
+    if heat is None:
+        raise NotFound("There is no heat map to see.", code="no-heat-map")
     scale = min(1.0, 1024 / max(instance.rows, instance.columns))
     size = (max(1, round(instance.rows * scale)), max(1, round(instance.columns * scale)))
-    worklist.record_view(work, actor, case, "heat_map.viewed")
     return Response(overlay_png(heat, size=size), media_type="image/png", headers=_PICTURE_HEADERS)

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from csss.accounts import joining
 from csss.accounts.actor import Actor
 from csss.accounts.permissions import Action, Relation, require
-from csss.accounts.tables import Role, User
+from csss.accounts.tables import Role
 from csss.delivery.tables import Delivery, DeliveryStatus
 from csss.entrypoints.http.actor import ActorDep
 from csss.entrypoints.http.parts import PartsDep, parts_of
@@ -77,13 +77,13 @@ def invite(
     email: Annotated[str, Form()] = "",
     role: Annotated[str, Form()] = "",
 ) -> Response:
-    """Invite a member of staff; the link is shown once, here, and kept by nobody."""
+    """Invite a member of staff; the link is mailed to them and shown to nobody."""
     require(actor, Action.MANAGE_USERS)
     keep_form(request, "invite", lambda work, refusal: _users_page(request, work, actor, refusal=refusal))
     if role not in set(Role):
         raise Unprocessable("Choose a role.", code="bad-role")
-    secret = joining.invite(work, actor, email=email, role=Role(role))
-    return _users_page(request, work, actor, link=_address(request, secret), link_for=email.strip())
+    joining.invite(work, actor, email=email, role=Role(role), can_mail=parts_of(request).settings.smtp.configured)
+    return go(request, "/admin/users", flash="link-mailed")
 
 
 @router.post("/admin/users/{user_id}/disable", dependencies=CSRF)
@@ -106,16 +106,11 @@ def enable(request: Request, user_id: UUID, work: WorkDep, actor: ActorDep) -> R
 
 @router.post("/admin/users/{user_id}/reset", dependencies=CSRF)
 def reset(request: Request, user_id: UUID, work: WorkDep, actor: ActorDep) -> Response:
-    """Make a link with which a person sets a new password; shown once, here."""
+    """Mail a person a link with which they set a new password."""
     require(actor, Action.MANAGE_USERS)
     keep_form(request, "users", lambda work, refusal: _users_page(request, work, actor, refusal=refusal))
-    secret = joining.reset_link(work, actor, user_id=user_id)
-    person = work.session.get_one(User, user_id)
-    return _users_page(request, work, actor, link=_address(request, secret), link_for=person.email)
-
-
-def _address(request: Request, secret: str) -> str:
-    return f"{parts_of(request).settings.base_url}/link/{secret}"
+    joining.reset_link(work, actor, user_id=user_id, can_mail=parts_of(request).settings.smtp.configured)
+    return go(request, "/admin/users", flash="link-mailed")
 
 
 def _users_page(
@@ -123,8 +118,6 @@ def _users_page(
     work: Work,
     actor: Actor,
     *,
-    link: str | None = None,
-    link_for: str = "",
     refusal: Refusal | None = None,
 ) -> Response:
     return page(
@@ -133,8 +126,6 @@ def _users_page(
         now=work.clock.now(),
         users=joining.list_users(work, actor),
         roles=_INVITABLE,
-        link=link,
-        link_for=link_for,
         refusal=refusal,
         status=refusal.error.status if refusal else 200,
     )

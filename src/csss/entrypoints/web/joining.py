@@ -18,6 +18,7 @@ from csss.entrypoints.http.work import WorkDep
 from csss.entrypoints.web.desks import DESKS
 from csss.entrypoints.web.forms import CSRF, keep_form, parse_date
 from csss.entrypoints.web.rendering import Refusal, go, page
+from csss.foundation.settings import Environment
 from csss.foundation.work import Work
 
 router = APIRouter(include_in_schema=False)
@@ -108,7 +109,7 @@ def use_link(
 
     keep_form(request, "link", again)
     if link.purpose is LinkPurpose.SIGN_IN:
-        user = joining.use_sign_in_link(work, token)
+        user = joining.use_sign_in_link(work, token, is_demo=parts.settings.environment is Environment.DEMO)
     else:
         user = joining.accept_link(
             work,

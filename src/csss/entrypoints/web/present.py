@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from csss.accounts.tables import Role
 from csss.delivery.tables import DeliveryStatus
-from csss.inference.card import ModelCard
+from csss.findings.tables import Analysis
 from csss.pathway.states import State, Step
 
 
@@ -256,7 +256,6 @@ def size(size_bytes: int) -> str:
     return f"{size_bytes / (1024 * 1024):.3g} MB"
 
 
-def label_words(card: ModelCard | None, name: str) -> str:
-    """Return a label's words for people, from its card; its bare name when the card is gone."""
-    label = card.label(name) if card else None
-    return label.display if label else name.replace("_", " ")
+def label_text(analysis: Analysis, name: str) -> str:
+    """Return a label's words for people, as the model's card gave them when it answered."""
+    return analysis.label_texts.get(name, name.replace("_", " "))

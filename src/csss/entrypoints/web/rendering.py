@@ -48,6 +48,7 @@ FLASHES: dict[str, str] = {
     "render-retried": "The report was asked for again.",
     "sent-again": "The report is on its way once more.",
     "user-disabled": "The account is closed and its sessions have ended.",
+    "link-mailed": "A link is on its way to that person by mail. It works once, for 24 hours.",
     "user-enabled": "The account is open again.",
 }
 
@@ -89,7 +90,7 @@ def _environment() -> Environment:
         examination=lambda pair: present.examination(*pair),
         role=lambda name: present.ROLE_NAMES.get(name, name),
     )
-    environment.globals.update(STATES=present.STATES, version=__version__)
+    environment.globals.update(STATES=present.STATES, label_text=present.label_text, version=__version__)
     return environment
 
 

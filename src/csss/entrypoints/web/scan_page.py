@@ -62,7 +62,7 @@ def scan_page(request: Request, work: Work, actor: Actor, view: CaseView, refusa
         view=view,
         case=case,
         card=card,
-        labels=_labels(card, view),
+        labels=_labels(view),
         conclusions=_conclusions(parts.shelf, view, card),
         stages=present.stages(case.state, actor.role),
         working=case.state in present.WORKING,
@@ -77,7 +77,6 @@ def scan_page(request: Request, work: Work, actor: Actor, view: CaseView, refusa
         reject_reasons=REJECT_REASONS,
         uncertain_words=present.REASONS_UNCERTAIN,
         least_acknowledgement=MIN_ACKNOWLEDGEMENT,
-        label_words=present.label_words,
         orphan=_is_orphan(actor, view, refusal),
         refusal=refusal,
         status=refusal.error.status if refusal else 200,
@@ -94,11 +93,11 @@ def card_of(shelf: Shelf, view: CaseView) -> ModelCard | None:
         return None
 
 
-def _labels(card: ModelCard | None, view: CaseView) -> list[tuple[str, float]]:
+def _labels(view: CaseView) -> list[tuple[str, float]]:
     """The probabilities with words for people, the likeliest first."""
     if view.analysis is None:
         return []
-    pairs = [(present.label_words(card, name), float(share)) for name, share in view.analysis.probabilities]
+    pairs = [(present.label_text(view.analysis, name), float(share)) for name, share in view.analysis.probabilities]
     return sorted(pairs, key=lambda pair: -pair[1])
 
 

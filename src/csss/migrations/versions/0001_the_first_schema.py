@@ -161,6 +161,7 @@ def upgrade() -> None:
         sa.Column("role", sa.String(length=24), nullable=False),
         sa.Column("user_id", sa.Uuid(), nullable=True),
         sa.Column("totp_secret", sa.String(length=80), nullable=True),
+        sa.Column("token_blob", sa.String(length=80), nullable=True),
         sa.Column("invited_by", sa.Uuid(), nullable=True),
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.Column("expires_at", UtcDateTime(), nullable=False),
