@@ -11,13 +11,15 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q
 export OMP_WAIT_POLICY := passive
 
-.PHONY: help demo demo-reset demo-links test lint pytest bench requirements train clean
+.PHONY: help install demo demo-reset demo-links test lint pytest bench requirements train clean
 
 help:  ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: $(VENV)/.base  ## Serve the whole product with demo people and scans on http://127.0.0.1:8000
 	@$(BIN)/csss demo --port $(PORT) --data-dir $(DEMO_DATA)
+
+install: $(VENV)/.base  ## Install into .venv and start nothing
 
 demo-reset:  ## Remove the demo's data
 	rm -rf $(DEMO_DATA)

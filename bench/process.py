@@ -74,9 +74,13 @@ def run_side(side: Side, *, repeats: int, threads: int) -> Figures | None:
     command = [side.python, "-m", side.module, *side.arguments, "--repeats", str(repeats)]
     started = time.monotonic()
     with tempfile.TemporaryFile() as complaints:
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=complaints, env=_environment(started, threads), cwd=ROOT
-        )
+        try:
+            process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=complaints, env=_environment(started, threads), cwd=ROOT
+            )
+        except OSError as error:
+            print(f"{side.name} cannot run: {side.python}: {error.strerror}", file=sys.stderr)
+            return None
         assert process.stdout is not None
         with process.stdout:
             printed = process.stdout.read()

@@ -1,6 +1,7 @@
 """Patient records: register, find, who cares for whom, and the numbers that other systems know them by."""
 
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from uuid import UUID
@@ -16,7 +17,7 @@ from csss.accounts.permissions import Action, require
 from csss.accounts.sign_in import Origin
 from csss.accounts.tables import Role, User
 from csss.foundation.database import Base
-from csss.foundation.errors import Unprocessable
+from csss.foundation.errors import Conflict, NotFound, Unprocessable
 from csss.foundation.ids import new_id, new_number
 from csss.foundation.work import Work
 
@@ -233,6 +234,64 @@ def identity_mismatch(work: Work, patient: Patient, stated: StatedIdentity) -> s
     if stated.birth_date is not None and stated.birth_date != patient.birth_date:
         return "it carries another date of birth"
     return None
+
+
+def amend(
+    work: Work, actor: Actor, *, patient_id: UUID, allergies: str = "", number: str = "", issuer: str = ""
+) -> Patient:
+    """Write down what a doctor learned: allergies (or that none are known), or a number in another system.
+
+    What is left empty stays as it is. Raises `NotFound` for a patient who is not in care, `Conflict` for a number
+    by which another patient is known.
+    """
+    require(actor, Action.AMEND_RECORD)
+    patient = work.session.get(Patient, patient_id)
+    if (
+        patient is None
+        or patient.user_id == actor.user_id
+        or not cares_for(work, doctor_id=actor.user_id, patient_id=patient_id)
+    ):
+        raise NotFound("There is no such patient.")
+    words, value, source = (" ".join(text.replace("\x00", "").split()) for text in (allergies, number, issuer))
+    if not words and not value:
+        raise Unprocessable("Enter allergies, or a number.", code="nothing-entered")
+    if words:
+        if len(words) > 500:
+            raise Unprocessable("Allergies may have at most 500 characters.", code="text-too-long")
+        patient.allergies = words
+        _note(work, actor, patient, "patient.allergies_recorded")
+    if value:
+        _link_number(work, patient, value, source)
+        _note(work, actor, patient, "patient.number_linked")
+    return patient
+
+
+def _link_number(work: Work, patient: Patient, value: str, issuer: str) -> None:
+    if len(value) > 64 or len(issuer) > 64:
+        raise Unprocessable("A number and its issuer may have at most 64 characters each.", code="text-too-long")
+    holder = work.session.scalar(select(PatientIdentifier.patient_id).where(PatientIdentifier.value == value).limit(1))
+    holder = holder or work.session.scalar(select(Patient.id).where(Patient.record_number == value))
+    if holder is not None and holder != patient.id:
+        raise Conflict("Another patient is known by this number. Nothing was changed.", code="number-taken")
+    if holder is None:
+        add_identifier(work, patient_id=patient.id, issuer=issuer or "unstated", value=value)
+
+
+def _note(work: Work, actor: Actor, patient: Patient, action: str) -> None:
+    audit.record(
+        work, action, actor_id=actor.user_id, actor_role=actor.role, object_type="patient", object_id=patient.id
+    )
+
+
+def numbers_of(work: Work, people: Iterable[Patient]) -> dict[UUID, list[str]]:
+    """Return the numbers by which other systems know these patients."""
+    found: dict[UUID, list[str]] = {patient.id: [] for patient in people}
+    rows = work.session.scalars(
+        select(PatientIdentifier).where(PatientIdentifier.patient_id.in_(found)).order_by(PatientIdentifier.value)
+    )
+    for row in rows:
+        found[row.patient_id].append(row.value)
+    return found
 
 
 def add_identifier(work: Work, *, patient_id: UUID, issuer: str, value: str) -> None:

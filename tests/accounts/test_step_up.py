@@ -119,8 +119,20 @@ def test_fifth_wrong_code_voids_the_challenge(site: Site) -> None:
         "The code is wrong. 2 tries are left.",
         "The code is wrong. 1 try is left.",
     ]
+    assert approve(site, case_id, code) == (429, "throttled")
+    site.clock.move(timedelta(seconds=2))
     assert approve(site, case_id, code) == (409, "no-open-code")
     assert site.state(case_id) is State.PHARMACIST_COMPLETED
+
+
+def test_wrong_codes_are_counted_over_all_challenges(site: Site) -> None:
+    case_id = waiting(site)
+    for _ in range(2):
+        code = mailed(site, case_id)
+        for _ in range(3):
+            last = approve(site, case_id, other_than(code))
+        site.clock.move(timedelta(seconds=60))
+    assert last == (429, "throttled")
 
 
 def test_right_code_after_four_wrong_ones_works(site: Site) -> None:

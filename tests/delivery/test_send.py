@@ -269,6 +269,8 @@ def test_a_patient_without_an_account_gets_no_mail_and_somebody_is_told(sqlite_s
 def test_send_again_is_a_delivery_of_its_own(site: Site, mailbox: Mailbox, who: str) -> None:
     site.bring_to(State.REPORT_READY)
     [report] = rows(site, Report)
+    assert site.post(who, f"/reports/{report.id}/send").json()["code"] == "just-sent"
+    site.clock.move(timedelta(minutes=5))
     answer = site.post(who, f"/reports/{report.id}/send")
     assert (answer.status_code, answer.json()["status"]) == (202, "queued")
     site.run_jobs()

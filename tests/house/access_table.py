@@ -35,6 +35,7 @@ POST /api/v1/auth/logout                -             401  204  204  204  204  2
 GET  /api/v1/auth/me                    -             401  200  200  200  200  200  200  200  200  401
 GET  /api/v1/patients                   -             401  403  403  200  200  403  403  403  403  401
 POST /api/v1/patients                   -             401  403  403  201  201  403  403  403  403  401
+POST /api/v1/patients/{patient_id}/record -           401  403  403  200  404  403  403  403  403  401
 GET  /api/v1/scans                      -             401  200  200  200  200  200  200  200  200  401
 POST /api/v1/scans                      -             401  202  404  202  404  403  403  403  403  401
 
@@ -129,6 +130,7 @@ POST /patient/upload                    -             in   303  303  403  403  4
 GET  /doctor                            -             in   403  403  200  200  403  403  403  403  in
 GET  /doctor/patients                   -             in   403  403  200  200  403  403  403  403  in
 POST /doctor/patients                   -             in   403  403  303  303  403  403  403  403  in
+POST /doctor/patients/{patient_id}/record -           in   403  403  303  404  403  403  403  403  in
 GET  /doctor/upload                     -             in   403  403  200  200  403  403  403  403  in
 POST /doctor/upload                     -             in   403  403  303  404  403  403  403  403  in
 GET  /pharmacy                          -             in   403  403  403  403  200  200  403  403  in

@@ -28,10 +28,7 @@ from sites import NOTHING_NEEDED, PASSWORD, READING, open_site
 
 # Reads of personal data that leave no event of their own; each is a gap against safety.md E1 and told to the owner.
 UNAUDITED = {
-    ("GET", "/api/v1/scans/{scan_id}/events"),
-    ("GET", "/api/v1/reports/{report_id}"),
     ("GET", "/scans/{case_id}/status"),
-    ("GET", "/reports/{report_id}"),
 }
 
 
@@ -210,6 +207,7 @@ def address(ward: Ward, row: Row, actor: str, case_id: str) -> str:
     fill: dict[str, Callable[[], object]] = {
         "scan_id": lambda: case_id,
         "case_id": lambda: case_id,
+        "patient_id": lambda: _patient_id(ward),
         "report_id": lambda: ward.report_of(case_id),
         "step": lambda: "retract",
         "user_id": ward.spare_user,
@@ -270,6 +268,7 @@ API_BODIES: dict[str, Callable[[Ward, str], dict[str, Any]]] = {
     "confirm": _json(lambda ward, _: {"token": ward.registration(), "password": PASSWORD}),
     "login": _json(_login),
     "patients": _json(lambda *_: NEW_PATIENT),
+    "record": _json(lambda *_: {"allergies": "none known"}),
     "scans": _upload("patient_id"),
     "verify": _json(lambda *_: READING),
     "complete": _json(lambda *_: NOTHING_NEEDED),
@@ -287,6 +286,7 @@ WEB_BODIES: dict[str, Callable[[Ward, str], dict[str, Any]]] = {
     "{token}": _form(lambda *_: {"password": PASSWORD}),
     "upload": _upload("patient"),
     "patients": _form(lambda *_: {**NEW_PATIENT, "name": "New Person"}),
+    "record": _form(lambda *_: {"allergies": "none known"}),
     "invite": _form(lambda *_: {"email": f"{new_id().hex[-8:]}@x.example", "role": "doctor"}),
     "verify": _form(lambda *_: {**READING, "agrees": "yes"}),
     "complete": _form(lambda *_: {**NOTHING_NEEDED, "decision": "none"}),

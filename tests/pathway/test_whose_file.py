@@ -26,12 +26,12 @@ OWN = {"PatientName": "Okafor^Ngozi^^Dr", "PatientBirthDate": "19800517"}
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"PatientID": "SOMEBODY-ELSE"}, "the patient id in the file is not one of this patient"),
-        ({"PatientID": None}, "the file names no patient id"),
-        ({"PatientID": "  "}, "the file names no patient id"),
-        ({"PatientName": "Okafor^Emeka"}, "the name in the file is another"),
-        ({"PatientName": "Smith^Ngozi"}, "the name in the file is another"),
-        ({"PatientBirthDate": "19800518"}, "the date of birth in the file is another"),
+        ({"PatientID": "SOMEBODY-ELSE"}, "it carries another patient number than those on record"),
+        ({"PatientID": None}, "it does not say whose it is (no patient number)"),
+        ({"PatientID": "  "}, "it does not say whose it is (no patient number)"),
+        ({"PatientName": "Okafor^Emeka"}, "it carries another name"),
+        ({"PatientName": "Smith^Ngozi"}, "it carries another name"),
+        ({"PatientBirthDate": "19800518"}, "it carries another date of birth"),
     ],
 )
 def test_a_dicom_file_of_somebody_else_is_held_with_its_reason(
@@ -47,7 +47,7 @@ def test_a_dicom_file_of_somebody_else_is_held_with_its_reason(
     assert (answer.status_code, body["code"]) == (422, "identity-mismatch")
     case, [held] = shared_site.case(body["scan_id"]), held_of(shared_site, body["scan_id"])
     assert (case.state, case.instance_id, case.reason_code) == (State.QUARANTINED, None, "identity-mismatch")
-    assert held.reason == f"The file is held back: {reason}. Nothing was analysed. Check the patient and send it again."
+    assert held.reason == f"The file is held back: {reason}. Nothing was analysed. If it is of this patient, a doctor can add the number to the record; then send it again."
     assert shared_site.assembly.shop.blobs.get(held.blob) == data
     assert [row.action for row in audited(shared_site, after=seq)] == [
         "scan.received",

@@ -28,10 +28,10 @@ def mismatch(site: Site, patient: Patient, number: str | None, name: str | None,
         return patients.identity_mismatch(work, patient, StatedIdentity(number, name, born))
 
 
-NUMBER = "the patient id in the file is not one of this patient"
-NO_NUMBER = "the file names no patient id"
-NAME = "the name in the file is another"
-DATE = "the date of birth in the file is another"
+NUMBER = "it carries another patient number than those on record"
+NO_NUMBER = "it does not say whose it is (no patient number)"
+NAME = "it carries another name"
+DATE = "it carries another date of birth"
 
 
 @pytest.mark.parametrize(

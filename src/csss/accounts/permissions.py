@@ -32,6 +32,7 @@ class Action(StrEnum):
     REVEAL_PASSWORD = "reveal_password"  # noqa: S105 - the name of an action
     RESEND_REPORT = "resend_report"
     VIEW_PATIENTS = "view_patients"
+    AMEND_RECORD = "amend_record"
     MANAGE_USERS = "manage_users"
     READ_AUDIT = "read_audit"
     SEE_OPERATIONS = "see_operations"
@@ -95,6 +96,7 @@ PERMISSIONS: dict[Action, dict[Role, Relation]] = {
     Action.REVEAL_PASSWORD: {P: Relation.OWN},
     Action.RESEND_REPORT: {P: Relation.OWN, D: Relation.IN_CARE, A: Relation.ANY},
     Action.VIEW_PATIENTS: {D: Relation.IN_CARE},
+    Action.AMEND_RECORD: {D: Relation.IN_CARE},
     Action.MANAGE_USERS: {A: Relation.ANY},
     Action.READ_AUDIT: {A: Relation.ANY},
     Action.SEE_OPERATIONS: {A: Relation.ANY},

@@ -93,7 +93,7 @@ def _patient(patient: Patient) -> PatientFacts:
         birth_date=patient.birth_date,
         sex=patient.sex,
         blood_group=patient.blood_group,
-        allergies=patient.allergies,
+        allergies=patient.allergies or "not recorded",
         contact=patient.phone,
     )
 

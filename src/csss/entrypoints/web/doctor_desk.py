@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter, Form, Request, Response
 
@@ -108,12 +109,31 @@ def register_patient(
     return go(request, "/doctor/patients", flash="patient-registered")
 
 
+@router.post("/doctor/patients/{patient_id}/record", dependencies=CSRF)
+def amend_record(
+    request: Request,
+    patient_id: UUID,
+    work: WorkDep,
+    actor: ActorDep,
+    allergies: Annotated[str, Form()] = "",
+    number: Annotated[str, Form()] = "",
+    issuer: Annotated[str, Form()] = "",
+) -> Response:
+    """Write down allergies, or a number by which another system knows the patient."""
+    require_desk(actor, Relation.IN_CARE)
+    keep_form(request, f"record-{patient_id}", lambda work, refusal: _patients_page(request, work, actor, "", refusal))
+    patients.amend(work, actor, patient_id=patient_id, allergies=allergies, number=number, issuer=issuer)
+    return go(request, "/doctor/patients", flash="record-amended")
+
+
 def _patients_page(request: Request, work: Work, actor: Actor, search: str, refusal: Refusal | None = None) -> Response:
+    people = patients.in_care(work, actor, search=search)
     return page(
         request,
         "doctor/patients.html",
         now=work.clock.now(),
-        people=patients.in_care(work, actor, search=search),
+        people=people,
+        numbers=patients.numbers_of(work, people),
         search=search,
         sexes=SEXES,
         refusal=refusal,

@@ -35,6 +35,7 @@ FLASHES: dict[str, str] = {
     "uploaded": "The scan has arrived.",
     "uploaded-before": "This very file was sent before. This is its scan.",
     "patient-registered": "The patient is registered and in your care.",
+    "record-amended": "The record is amended.",
     "verified": "Signed. The scan is with the pharmacist now.",
     "completed": "Signed. The scan waits for an administrator's approval.",
     "code-open": "Enter the code now. It counts for exactly what is on this page.",

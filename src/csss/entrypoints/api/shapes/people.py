@@ -66,6 +66,7 @@ class PatientShape(Shape):
     name: str
     birth_date: date
     sex: str
+    allergies: str | None = Field(description="null: nobody has asked yet")
 
     @classmethod
     def of(cls, patient: Patient) -> Self:
@@ -75,6 +76,7 @@ class PatientShape(Shape):
             name=patient.name,
             birth_date=patient.birth_date,
             sex=patient.sex,
+            allergies=patient.allergies,
         )
 
 
@@ -82,6 +84,14 @@ class PatientForm(Form):
     name: str = Field(max_length=200)
     birth_date: date
     sex: str = Field(max_length=10)
+
+
+class RecordForm(Form):
+    """What a doctor learned; what is left empty stays as it is."""
+
+    allergies: str = Field("", max_length=600, description='Such as "Penicillin", or "none known"')
+    number: str = Field("", max_length=100, description="PatientID of another system, such as another hospital's")
+    issuer: str = Field("", max_length=100, description="Whose number that is")
 
 
 class Patients(Shape):
