@@ -11,7 +11,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q
 export OMP_WAIT_POLICY := passive
 
-.PHONY: help install demo demo-reset demo-links test lint pytest bench requirements train clean
+.PHONY: help install demo demo-reset demo-links test lint pytest bench bench-peer requirements train clean
 
 help:  ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -39,7 +39,11 @@ pytest: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 bench: $(VENV)/.base  ## Compare with the papers' pipeline (see bench/README.md for the optional peer)
-	$(BIN)/python -m bench
+	CSSS_BENCH_PEER="$${CSSS_BENCH_PEER:-$(wildcard .venv-peer/bin/python)}" $(BIN)/python -m bench
+
+bench-peer:  ## Install the papers' pipeline beside ours (1.7 GB, in its own environment)
+	$(PYTHON) -m venv .venv-peer
+	.venv-peer/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 
 train: $(VENV)/.base  ## Install what training needs (PyTorch); then: .venv/bin/python -m training --help
 	$(PIP_INSTALL) --require-hashes -r requirements/train.txt
@@ -50,6 +54,7 @@ requirements: $(VENV)/.base  ## Pin again what pyproject.toml names
 	$(COMPILE) pyproject.toml requirements/build.in -o requirements/base.txt
 	$(COMPILE) --extra test pyproject.toml requirements/build.in -c requirements/base.txt -o requirements/test.txt
 	$(COMPILE) requirements/train.in -c requirements/base.txt -o requirements/train.txt
+	$(COMPILE) requirements/bench.in -o requirements/bench.txt
 
 $(VENV)/.python:
 	@test -n "$(PYTHON)" || { echo "CSSS needs Python 3.11 or newer with venv (on Debian: apt install python3-venv)." >&2; exit 1; }

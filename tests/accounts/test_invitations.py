@@ -144,10 +144,16 @@ def refusal_of(site: Site, token: str) -> str | None:
     return None
 
 
-def test_second_invitation_of_one_address_is_refused_when_the_first_was_accepted(site: Site) -> None:
+def test_new_invitation_of_an_address_voids_the_one_before(site: Site) -> None:
     first, second = invited(site), invited(site, Role.PHARMACIST)
-    assert refusal_of(site, first) is None
-    assert refusal_of(site, second) == "already-registered"
+    assert refusal_of(site, first) == "link-invalid"
+    assert accept_role(site, second) is Role.PHARMACIST
+
+
+def test_invitation_is_refused_when_the_address_got_an_account_meanwhile(site: Site) -> None:
+    token = invited(site, email="patient@site.example")
+    assert site.person("patient").user.email == "patient@site.example"
+    assert refusal_of(site, token) == "already-registered"
 
 
 def reset(site: Site, user_id: UUID, by: str = "admin") -> str:

@@ -18,6 +18,7 @@ from csss.delivery.tables import Delivery
 from csss.foundation.clock import SetClock
 from csss.foundation.ids import new_id
 from csss.imaging.sandbox import Sandbox
+from csss.pathway.issuing import RESEND_AFTER
 from csss.pathway.states import State
 from csss.pathway.tables import Case, CaseEvent, SignOff
 from csss.reports.tables import Report
@@ -158,6 +159,10 @@ def prepare(ward: Ward, row: Row, actor: str, case_id: str) -> None:
         return
     if row.path.endswith("/verify"):
         site.get(actor, f"/scans/{case_id}/image")
+    if row.path.endswith("/send"):
+        site.run_jobs()
+        site.clock.move(RESEND_AFTER)
+        ward.sign_in()
     if row.path.endswith("/approve"):
         site.clock.move(timedelta(seconds=31))
         site.post(actor, f"/scans/{case_id}/step-up", {"method": "totp"})

@@ -47,7 +47,10 @@ def test_a_dicom_file_of_somebody_else_is_held_with_its_reason(
     assert (answer.status_code, body["code"]) == (422, "identity-mismatch")
     case, [held] = shared_site.case(body["scan_id"]), held_of(shared_site, body["scan_id"])
     assert (case.state, case.instance_id, case.reason_code) == (State.QUARANTINED, None, "identity-mismatch")
-    assert held.reason == f"The file is held back: {reason}. Nothing was analysed. If it is of this patient, a doctor can add the number to the record; then send it again."
+    assert held.reason == (
+        f"The file is held back: {reason}. Nothing was analysed. If it is of this patient, a doctor can add the number "
+        "to the record; then send it again."
+    )
     assert shared_site.assembly.shop.blobs.get(held.blob) == data
     assert [row.action for row in audited(shared_site, after=seq)] == [
         "scan.received",

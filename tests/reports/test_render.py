@@ -96,13 +96,13 @@ PRINTED = (
     "Opacity in the right lower lobe, in keeping with pneumonia The doctor agrees with the AI result.",
     "Examination Chest radiograph, PA",
     "Modality Digital radiography (DX)",
-    "Accession A-2026-0042",
+    "Case A-2026-0042",
     "Acquired on 19 Nov 2026",
     "Received 20 Nov 2026, 09:02 (UTC+01:00)",
     "Device Multix Impact",
     "Confidence 81.2 %",
     "Threshold 75.0 %",
-    "Risk level Moderate",
+    "Order of attention Moderate",
     "Regions right lower lobe, left middle zone",
     "Model chest-mobilenetv2, version 1.0.0",
     "NIH MERGED 7.0 %",
@@ -171,7 +171,7 @@ def test_render_archive_without_ai_says_why_and_claims_none(tmp_path: Path) -> N
 def test_render_archive_prints_an_explicit_none(tmp_path: Path) -> None:
     none = PrescriptionFacts("No medicine, no check needed.", none_statement="No medicine is prescribed.")
     text = text_of(_render(make_content(prescription=none)), tmp_path)
-    assert "Prescription No medicine is prescribed. Allergy check No medicine, no check needed. Sign-offs" in text
+    assert "Prescription No medicine is prescribed. Allergy check No medicine, no check needed. Scan" in text
 
 
 HOSTILE = {

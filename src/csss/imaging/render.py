@@ -1,7 +1,9 @@
 """Make pictures for people: window, scale, colour map, overlay; every PNG is freshly encoded without metadata."""
 
+import functools
 import io
 import math
+import zlib
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,8 @@ _FADE = 0.15
 _PERCENTILES = (1.0, 99.0)
 # Percentiles of a large picture are taken from every n-th pixel: about this many are enough.
 _SAMPLE = 250_000
+_HOTTEST = 254
+_CONTOUR_STEP = 255
 _CONTOUR_COLOUR = (255, 255, 255, 230)
 
 
@@ -75,7 +79,9 @@ def shrink(display: Bytes, max_side: int) -> Bytes:
 def png_bytes(picture: NDArray[Any]) -> bytes:
     """Return a PNG of uint8 (rows, columns), (rows, columns, 3) or (rows, columns, 4), without metadata."""
     encoded = io.BytesIO()
-    Image.fromarray(picture).save(encoded, "PNG", compress_level=6)
+    # Runs and Huffman codes alone: on the noise of a radiograph a search for repeats costs five times the
+    # time and finds next to nothing (grey 1024 x 1024: 22 ms and 456 kB; level 6: 117 ms and 471 kB).
+    Image.fromarray(picture).save(encoded, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
     return encoded.getvalue()
 
 
@@ -98,17 +104,41 @@ def overlay(heat: Heat, size: tuple[int, int], *, alpha: float = OVERLAY_ALPHA, 
     ``heat`` is float32 (h, w) in [0, 1]. Where it is 0 the layer is transparent; from 0.15 upwards its opacity
     is ``alpha``. ``contour`` draws a line around all that is at least 0.5. Raises ValueError for other input.
     """
+    layer: Bytes = _palette(alpha)[_steps(heat, size, contour=contour)]
+    return layer
+
+
+def _steps(heat: Heat, size: tuple[int, int], *, contour: bool) -> Bytes:
+    """The heat of each pixel as an index into ``_palette``: 255 steps are more than an eye tells apart."""
     if heat.ndim != 2 or not np.isfinite(heat).all() or heat.min() < 0 or heat.max() > 1:
         raise ValueError("a heat map is two-dimensional with values in [0, 1]")
     rows, columns = size
-    image = Image.fromarray(np.ascontiguousarray(heat, dtype=np.float32))
-    spread = np.clip(np.asarray(image.resize((columns, rows), Image.Resampling.BICUBIC)), 0.0, 1.0)
-    opacity = np.rint(255 * alpha * np.clip(spread / _FADE, 0.0, 1.0)).astype(np.uint8)
-    layer = np.dstack([jet(spread), opacity])
-    layer[opacity == 0] = 0
+    hot = (_enlarging(heat.shape[0], rows) @ heat) @ _enlarging(heat.shape[1], columns).T
+    hot *= _HOTTEST
+    steps: Bytes = np.clip(np.rint(hot, out=hot), 0, _HOTTEST, out=hot).astype(np.uint8)
     if contour:
-        layer[_outline(spread >= CONTOUR_LEVEL, max(1, round(max(size) / 400)))] = _CONTOUR_COLOUR
-    return layer
+        steps[_outline(steps >= _HOTTEST * CONTOUR_LEVEL, max(1, round(max(size) / 400)))] = _CONTOUR_STEP
+    return steps
+
+
+@functools.lru_cache(maxsize=16)
+def _enlarging(coarse: int, fine: int) -> Heat:
+    """Weights (fine, coarse) of Pillow's bicubic filter: a product of matrices costs a fraction of its resize."""
+    return np.asarray(
+        Image.fromarray(np.eye(coarse, dtype=np.float32)).resize((coarse, fine), Image.Resampling.BICUBIC)
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _palette(alpha: float) -> Bytes:
+    """RGBA of each step, uint8 (256, 4)."""
+    values = np.arange(256, dtype=np.float32) / np.float32(_HOTTEST)
+    opacity = np.rint(255 * alpha * np.clip(values / _FADE, 0.0, 1.0)).astype(np.uint8)
+    palette = np.column_stack([jet(values), opacity])
+    palette[0] = 0
+    palette[_CONTOUR_STEP] = _CONTOUR_COLOUR
+    palette.flags.writeable = False
+    return palette
 
 
 def _outline(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
@@ -120,15 +150,24 @@ def _outline(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
 
 
 def overlay_png(heat: Heat, size: tuple[int, int], *, alpha: float = OVERLAY_ALPHA, contour: bool = True) -> bytes:
-    """Return ``overlay`` as an RGBA PNG."""
-    return png_bytes(overlay(heat, size, alpha=alpha, contour=contour))
+    """Return ``overlay`` as a PNG with a palette: an eighth of the work of four channels, and half the bytes."""
+    palette = _palette(alpha)
+    picture = Image.fromarray(_steps(heat, size, contour=contour))
+    picture.putpalette(palette[:, :3].tobytes())
+    encoded = io.BytesIO()
+    picture.save(encoded, "PNG", compress_level=1, transparency=palette[:, 3].tobytes())
+    return encoded.getvalue()
 
 
 def blend_png(display: Bytes, heat: Heat, *, alpha: float = OVERLAY_ALPHA, contour: bool = True) -> bytes:
     """Return one RGB PNG of the scan with its heat map laid over it, for paper and for mail."""
-    rows, columns = display.shape[:2]
-    scan = np.repeat(display[..., np.newaxis], 3, axis=2) if display.ndim == 2 else display
-    layer = overlay(heat, (rows, columns), alpha=alpha, contour=contour)
-    opacity = layer[..., 3:].astype(np.float32) / 255.0
-    blended = scan * (1.0 - opacity) + layer[..., :3] * opacity
-    return png_bytes(np.rint(blended).astype(np.uint8))
+    return png_bytes(np.asarray(blend(display, heat, alpha=alpha, contour=contour)))
+
+
+def blend(display: Bytes, heat: Heat, *, alpha: float = OVERLAY_ALPHA, contour: bool = True) -> Image.Image:
+    """Return the scan with its heat map laid over it, as an RGB picture."""
+    layer = Image.fromarray(_steps(heat, (display.shape[0], display.shape[1]), contour=contour))
+    layer.putpalette(_palette(alpha).tobytes(), "RGBA")
+    scan = Image.fromarray(display).convert("RGBA")
+    scan.alpha_composite(layer.convert("RGBA"))
+    return scan.convert("RGB")

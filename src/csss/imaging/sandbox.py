@@ -18,9 +18,9 @@ from csss.foundation.errors import CsssError, Unavailable
 from csss.imaging import refusals, wire
 from csss.imaging.confinement import MEMORY_BYTES
 from csss.imaging.limits import Limits
-from csss.imaging.sandbox_child import HEAD, JOB
 from csss.imaging.sniff import FileKind
 from csss.imaging.volume import Volume
+from csss.imaging.wire import HEAD, JOB
 
 WALL_SECONDS = 30.0
 START_SECONDS = 60.0

@@ -11,7 +11,6 @@ import select
 import signal
 import site
 import socket
-import struct
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -28,11 +27,8 @@ from csss.imaging.limits import Limits
 from csss.imaging.readers import READERS
 from csss.imaging.sniff import FileKind
 from csss.imaging.volume import Volume
+from csss.imaging.wire import HEAD, JOB
 
-JOB = struct.Struct(">8sdQQ")
-"""A job, sent beside its own socket: kind, wall limit (s), memory limit and size of the file (bytes)."""
-HEAD = struct.Struct(">cI")
-"""Head of an answer: P the child's process number, V a volume's JSON, E an error's JSON, X an exit status."""
 _CONTROL_BYTES = 4096
 
 

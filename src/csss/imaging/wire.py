@@ -19,6 +19,10 @@ MAGIC = b"CSSSVOL1"
 MAX_HEADER_BYTES = 64 * 1024
 MAX_TEXT = 1024
 PREFIX = struct.Struct(">8sI")
+JOB = struct.Struct(">8sdQQ")
+"""A job, sent beside its own socket: kind, wall limit (s), memory limit and size of the file (bytes)."""
+HEAD = struct.Struct(">cI")
+"""Head of an answer: P the child's process number, V a volume's JSON, E an error's JSON, X an exit status."""
 
 
 class WireError(ValueError):

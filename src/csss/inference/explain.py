@@ -1,5 +1,7 @@
 """Where in the picture the evidence lies: Grad-CAM in closed form, and the names of those regions."""
 
+import functools
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -58,6 +60,7 @@ def name_regions(heat: Floats) -> tuple[str, ...]:
     return ((OUTSIDE,) if 2 * sum(inside.values()) < total else ()) + tuple(named)
 
 
+@functools.cache
 def _zones() -> tuple[tuple[str, tuple[slice, slice]], ...]:
     return tuple(
         (f"{side} {zone} zone", (_span(*rows), _span(*columns)))

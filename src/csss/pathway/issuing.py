@@ -18,6 +18,7 @@ from csss.foundation.jobs import JobRequest, JobStatus
 from csss.foundation.work import Work
 from csss.imaging.archive import unpack
 from csss.imaging.render import blend_png, png_bytes, to_display
+from csss.inference.explain import OUTSIDE
 from csss.pathway import facts
 from csss.pathway.access import find_case
 from csss.pathway.moves import check_version, move
@@ -68,7 +69,9 @@ def _pictures(work: Work, case: Case) -> tuple[bytes, bytes | None]:
     instance = work.session.get_one(Instance, case.instance_id)
     display = to_display(unpack(work.blobs.get(instance.canonical_blob)), max_side=REPORT_PICTURE_SIDE)
     analysis = work.session.get(Analysis, case.analysis_id) if case.analysis_id else None
-    heat = heat_map(work, analysis) if analysis else None
+    # A map that lies mostly outside the lungs explains nothing about them; the report says where it lies instead.
+    misplaced = analysis is not None and OUTSIDE in analysis.regions
+    heat = heat_map(work, analysis) if analysis and not misplaced else None
     return png_bytes(display), None if heat is None else blend_png(display, heat)
 
 
@@ -123,12 +126,12 @@ def send_again(work: Work, actor: Actor, report_id: UUID) -> Delivery:
     report, case = _find_report(work, actor, report_id, Action.RESEND_REPORT)
     if report.status is not ReportStatus.CURRENT:
         raise Conflict("Only the current version of a report can be sent.", code="not-current")
+    _record(work, actor, "report.sent_again", report, case)
     newest = next(iter(send.of_report(work, report.id)), None)
     if newest is not None and newest.status in send.OPEN:
         return newest
     if newest is not None and newest.sent_at and work.clock.now() - newest.sent_at < RESEND_AFTER:
         raise TooManyRequests("The report was sent a moment ago; try again in some minutes.", code="just-sent")
-    _record(work, actor, "report.sent_again", report, case)
     return send.queue(work, report)
 
 

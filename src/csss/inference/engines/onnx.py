@@ -35,7 +35,6 @@ def open_onnx(model: bytes, threads: int) -> OnnxEngine:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.enable_cpu_mem_arena = False
     options.log_severity_level = 4
     # Waiting threads that spin starve their neighbours on a small machine (p95 12 ms -> 4 ms without).
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
