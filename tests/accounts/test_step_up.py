@@ -213,7 +213,7 @@ def change_patient(site: Site) -> None:
         work.session.get_one(Patient, record.id).allergies = "Penicillin"
 
 
-def test_code_is_bound_to_the_content_and_the_case_goes_on_with_a_new_one(site: Site) -> None:
+def test_code_is_bound_to_the_content_and_what_was_signed_has_to_be_signed_again(site: Site) -> None:
     case_id = waiting(site)
     code = mailed(site, case_id)
     change_patient(site)
@@ -221,8 +221,10 @@ def test_code_is_bound_to_the_content_and_the_case_goes_on_with_a_new_one(site: 
     assert approve(site, case_id, code) == (409, "no-open-code")
     assert site.state(case_id) is State.PHARMACIST_COMPLETED
     site.clock.move(timedelta(seconds=60))
-    assert approve(site, case_id, mailed(site, case_id)) == (200, None)
-    assert site.state(case_id) is State.APPROVED
+    again = site.post("admin", f"/scans/{case_id}/step-up", {"method": "email"})
+    assert (again.status_code, again.json()["code"]) == (409, "signed-content-changed")
+    assert site.post("admin", f"/scans/{case_id}/return", {"reason": "the record changed"}).status_code == 204
+    assert site.state(case_id) is State.AI_ANALYZED
 
 
 def test_code_is_bound_to_the_revision(site: Site) -> None:

@@ -73,8 +73,13 @@ def open_engine(url: str) -> Engine:
     transactions begin IMMEDIATE, because a reader that turns into a writer half-way cannot be made to wait.
     """
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, pool_size=20, max_overflow=20, pool_timeout=10)
-    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}, pool_size=20, max_overflow=40)
+        return create_engine(
+            url, pool_pre_ping=True, pool_size=20, max_overflow=20, pool_timeout=10, hide_parameters=True
+        )
+    # Parameters of a failed statement hold names and hashes; they stay out of messages and logs.
+    engine = create_engine(
+        url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}, pool_size=20, max_overflow=40, hide_parameters=True
+    )
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:

@@ -12,7 +12,7 @@ from csss.accounts.permissions import Action
 from csss.accounts.step_up import Bound, Challenge, SendCode
 from csss.accounts.tables import StepUpMethod
 from csss.findings.tables import Analysis
-from csss.foundation.errors import BadRequest, Forbidden, Unprocessable
+from csss.foundation.errors import BadRequest, Conflict, Forbidden, Unprocessable
 from csss.foundation.ids import new_id
 from csss.foundation.settings import Approval
 from csss.foundation.work import Work
@@ -183,6 +183,7 @@ def begin_step_up(
     case = find_case(work, actor, case_id, Action.STEP_UP)
     check_state(case, Step.APPROVE, actor)
     _check_other_person(work, actor, case)
+    _check_signed_content(content_to_approve(work, case, site=site)[0])
     return step_up.begin(
         work,
         actor,
@@ -203,6 +204,7 @@ def approve(
     _check_other_person(work, actor, case)
     step_up.use(work, actor, bound=_bound(work, case, site), code=code, rules=site.approval)
     content, _ = content_to_approve(work, case, site=site)
+    _check_signed_content(content)
     _sign(work, actor, case, SignOffStep.APPROVED, content, {})
     move(work, case, Step.APPROVE, actor)
     request_issue(work, case)
@@ -253,6 +255,17 @@ def return_to_pharmacist(
     void_sign_offs(work, case, SignOffStep.COMPLETED, SignOffStep.APPROVED)
     move(work, case, Step.RETURN_TO_PHARMACIST, actor, reason_code="returned", reason=words)
     return case
+
+
+def _check_signed_content(content: ReportContent) -> None:
+    """Raise `Conflict` when something that doctor or pharmacist signed has changed since."""
+    for sign_off in content.sign_offs:
+        # An approval cannot heal what changed under an earlier signature.
+        if sign_off.content_sha256 != content_sha256(content, sign_off.step):
+            raise Conflict(
+                f"What the {sign_off.role} signed has changed since. Return the case, so that it is signed again.",
+                code="signed-content-changed",
+            )
 
 
 def _bound(work: Work, case: Case, site: Site) -> Bound:
