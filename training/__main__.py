@@ -18,8 +18,8 @@ def main() -> None:
     whole = models.add_parser("chest-whole", help="the same, then the whole network with sources randomised")
     for each in (chest, whole):
         _add_common(each)
-    whole.add_argument("--sides", type=_sides, default=(192, 192, 192, 192), help="pixels, one number per epoch")
-    whole.add_argument("--randomised", type=_shares, default=(0.4, 0.4, 0.4, 0.4), help="share, one per epoch")
+    whole.add_argument("--sides", type=_sides, default=(192,) * 7, help="pixels, one number per epoch")
+    whole.add_argument("--randomised", type=_shares, default=(0.4,) * 4 + (0.25,) * 3, help="share, one per epoch")
     whole.add_argument("--drawn", type=int, default=7000, help="pictures per epoch")
     whole.add_argument("--trial-sides", type=_sides, default=(160,), help="the same for the runs without some sources")
     whole.add_argument("--trial-drawn", type=int, default=0, help="0: no such runs")

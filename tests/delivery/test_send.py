@@ -92,7 +92,16 @@ def test_no_mail_holds_a_name_a_number_or_the_password(sqlite_site: Site, mailbo
     site.run_jobs()
     [report] = rows(site, Report)
     password = site.post("patient", f"/reports/{report.id}/password").json()["password"]
-    secrets = ["Okafor", "Lindqvist", "Ngozi", record.record_number, "1980", "violet harbour", password, "evil.example"]
+    secrets = [
+        "Okafor",
+        "Lindqvist",
+        "Ngozi",
+        record.record_number,
+        "1980-05-17",
+        "violet harbour",
+        password,
+        "evil.example",
+    ]
     assert [mail["To"] for mail in mailbox.messages] == ["patient@site.example", "new@home.example"]
     for mail in mailbox.messages:
         parts = [str(mail.items()).encode(), mail.get_body().get_content().encode()]  # type: ignore[union-attr]

@@ -49,7 +49,8 @@ def race(site: Site, calls: list[tuple[str, Verb]]) -> Counter[str]:
 def assert_one_won(outcomes: Counter[str]) -> None:
     lost = {name: count for name, count in outcomes.items() if name != "won"}
     assert outcomes["won"] == 1
-    assert set(lost) <= {"409 stale-version", "409 wrong-state", "409 no-open-code"}
+    # On PostgreSQL a loser may see the winner's signature, which is the own one here, before it sees the new state.
+    assert set(lost) <= {"409 stale-version", "409 wrong-state", "409 no-open-code", "403 four-eyes"}
 
 
 def verifying(case_id: str, site: Site) -> Verb:
