@@ -35,21 +35,6 @@ def fit_temperature(logits: Floats, truth: NDArray[np.int64]) -> float:
     return float(np.exp((low + high) / 2.0))
 
 
-def fit_bias(logits: Floats, truth: NDArray[np.int64]) -> Floats:
-    """What to add to the logits (C,) so that each label is answered as often as it is true, with mean 0.
-
-    Half of the way by least negative log likelihood at temperature 1: sampling balanced over labels
-    and sources leaves rare labels named too often, and their full correction would name them too seldom.
-    """
-    bias = np.zeros(logits.shape[1])
-    wanted = np.bincount(truth, minlength=len(bias)) / len(truth)
-    for _ in range(200):
-        given = soften_all(logits + bias, 1.0).mean(axis=0)
-        bias += 0.5 * (np.log(np.maximum(wanted, 1e-6)) - np.log(np.maximum(given, 1e-6)))
-    half: Floats = (0.5 * (bias - bias.mean())).astype(np.float32)
-    return half
-
-
 def fit_distance(pooled: Floats, truth: NDArray[np.int64], classes: int) -> tuple[Floats, Floats, Floats, Floats]:
     """(centre, directions, class_means, residual_scale) for `csss.inference.head.Head.distance`.
 

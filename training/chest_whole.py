@@ -13,7 +13,7 @@ from training.archive import fingerprint
 from training.augment import hide_corners
 from training.blend import choose_blend
 from training.cache import pool_features
-from training.calibrate import distances, fit_bias, fit_distance, fit_temperature
+from training.calibrate import distances, fit_distance, fit_temperature
 from training.chest import (
     FIRST_TUNED_BLOCK,
     LIMIT_PERCENTILE,
@@ -191,9 +191,8 @@ def _calibrate(tuned: ChestNet, model: bytes, data: PictureData, prepared: Prepa
         parameter.detach().numpy() for layer in (tuned.dense1, tuned.dense2) for parameter in (layer.weight, layer.bias)
     )
     logits = np.maximum(unseen @ w1.T + b1, 0.0) @ w2.T + b2
-    bias = fit_bias(logits, data.truth[validation])
-    head = Head(w1, b1, w2, (b2 + bias).astype(np.float32), *fit_distance(seen, data.truth[known], labels))
-    temperature = fit_temperature(logits + bias, data.truth[validation])
+    head = Head(w1, b1, w2, b2, *fit_distance(seen, data.truth[known], labels))
+    temperature = fit_temperature(logits, data.truth[validation])
     return head, temperature, float(np.percentile(distances(head, unseen), LIMIT_PERCENTILE))
 
 

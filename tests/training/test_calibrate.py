@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from training.calibrate import distances, fit_bias, fit_distance, fit_temperature, soften_all
+from training.calibrate import distances, fit_distance, fit_temperature, soften_all
 
 from csss.inference.head import Head
 
@@ -37,14 +37,3 @@ def test_distance_is_near_one_for_known_pictures_and_grows_outside() -> None:
     between = np.tile(middle.mean(axis=0) + 20.0, (5, 1)).astype(np.float32)
     assert float((distances(head, far) > limit).mean()) == 1.0
     assert float((distances(head, between) > limit).mean()) == 1.0
-
-
-def test_fit_bias_goes_half_of_the_way_to_the_true_frequencies() -> None:
-    random = np.random.default_rng(8)
-    truth = random.choice(3, 6000, p=(0.7, 0.2, 0.1))
-    # Noise of unit spread around the true label with even chances: exact but for the missing prior.
-    logits = random.normal(size=(6000, 3)) + 1.5 * np.eye(3)[truth]
-    exact = 1.5 * logits
-    bias = fit_bias(exact.astype(np.float32), truth)
-    wanted = 0.5 * np.log((0.7, 0.2, 0.1))
-    np.testing.assert_allclose(bias, wanted - wanted.mean(), atol=0.08)
