@@ -112,7 +112,7 @@ PRINTED = (
     "Allergy check Checked against penicillin allergy; no interaction found.",
     "Read and verified Dr. Ada Brandt Doctor 20 Nov 2026, 09:15 (UTC+00:00)",
     "Medication completed Jonas Weiß Pharmacist 20 Nov 2026, 09:25 (UTC+00:00)",
-    "Approved for release Mirela Popović Administrator 20 Nov 2026, 09:35 (UTC+00:00) 25a1b3c0b02d1199",
+    "Approved for release Mirela Popović Administrator 20 Nov 2026, 09:35 (UTC+00:00) 4de503dc227b9302",
     "Scan file " + "a7" * 32,
     "AI model " + "c4" * 32,
     "This report was generated with AI assistance and has been reviewed and approved by a qualified medical "
@@ -311,3 +311,18 @@ def test_render_archive_refuses_a_picture_that_is_no_whole_png(picture: bytes) -
 def test_render_archive_refuses_a_language_it_cannot_write() -> None:
     with pytest.raises(RenderFailed):
         _render(make_content(language="de"))
+
+
+def test_render_archive_prints_no_class_for_a_picture_unlike_all_others(tmp_path: Path) -> None:
+    ai = dataclasses.replace(
+        make_ai(),
+        label="Uncertain",
+        uncertain=True,
+        uncertain_reasons=("Uncertain: unlike.",),
+        out_of_distribution=True,
+    )
+    pdf = render_archive(make_content(ai=ai), scan_png=scan_png(), overlay_png=None)
+    text = text_of(pdf, tmp_path)
+    assert "unlike those it knows means nothing and is not printed" in text
+    shown = [item.label for item in ai.probabilities if item.label.replace("_", " ") + " " in text]
+    assert (shown, "Likeliest class" in text, "Confidence" in text) == ([], False, False)

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from csss.findings.analyse import REASON_TEXT
 from csss.findings.tables import Analysis
 from csss.foundation.work import Work
+from csss.inference.prediction import UncertainReason
 from csss.pathway.moves import sign_offs
 from csss.pathway.states import Step
 from csss.pathway.tables import Case, CaseEvent, SignOff
@@ -146,6 +147,7 @@ def _ai(row: Analysis | None) -> AiFacts | None:
         risk=row.risk,
         regions=tuple(row.regions),
         phantom_trained=row.phantom_trained,
+        out_of_distribution=UncertainReason.OUT_OF_DISTRIBUTION in row.uncertain_reasons,
     )
 
 

@@ -101,6 +101,7 @@ class AiFacts:
     uncertain_reasons: tuple[str, ...] = ()
     regions: tuple[str, ...] = ()
     phantom_trained: bool = False
+    out_of_distribution: bool = False
 
 
 @dataclass(frozen=True, slots=True)

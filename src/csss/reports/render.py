@@ -227,7 +227,9 @@ def _picture_words(content: ReportContent) -> dict[str, str]:
 
 
 def _ai(ai: AiFacts) -> dict[str, Any]:
-    ranked = sorted(ai.probabilities, key=lambda item: -item.probability)
+    # Shares of classes for a picture unlike all that the model knows are numbers without a meaning: not printed.
+    ranked = sorted(ai.probabilities, key=lambda item: -item.probability) if not ai.out_of_distribution else []
+    likeliest = None if ai.label == ai.top_label or ai.out_of_distribution else _label(ai.top_label)
     cautions = [*ai.uncertain_reasons]
     if ai.phantom_trained:
         cautions.append("This model was trained on computer-made images and is not valid for patients.")
@@ -235,8 +237,8 @@ def _ai(ai: AiFacts) -> dict[str, Any]:
         "label": _label(ai.label),
         "uncertain": ai.uncertain,
         "facts": _known(
-            ("Likeliest class", None if ai.label == ai.top_label else _label(ai.top_label)),
-            ("Confidence", _percent(ai.confidence)),
+            ("Likeliest class", likeliest),
+            ("Confidence", None if ai.out_of_distribution else _percent(ai.confidence)),
             ("Threshold", _percent(ai.tau)),
             ("Order of attention", ai.risk),
             ("Regions", ", ".join(ai.regions)),
@@ -252,7 +254,9 @@ def _ai(ai: AiFacts) -> dict[str, Any]:
             }
             for item in ranked
         ],
-        "legend": f"Probability of each class; the mark shows the threshold of {_percent(ai.tau)}.",
+        "legend": f"Probability of each class; the mark shows the threshold of {_percent(ai.tau)}."
+        if ranked
+        else "What the model would say about a picture unlike those it knows means nothing and is not printed.",
         "cautions": cautions,
         "notice": "The AI result supports the doctor's reading. It is not a diagnosis.",
     }
