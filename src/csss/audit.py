@@ -21,6 +21,7 @@ from csss.foundation.logs import log
 from csss.foundation.work import Work
 
 GENESIS = "0" * 64
+CHECKPOINTS = "audit-checkpoints.jsonl"  # in the data folder, outside the database
 _PENDING = "audit_pending"
 _log = log("audit")
 _CHAIN_LOCK = 0x43535353  # one number for the advisory lock that keeps the chain in line on PostgreSQL

@@ -14,7 +14,7 @@ from csss.foundation.errors import CsssError
 from csss.foundation.ids import new_id
 from csss.foundation.jobs import JobRequest, JobStatus
 from csss.foundation.settings import Environment, Settings, load_settings
-from csss.main import CHECKPOINTS, Assembly, assemble
+from csss.main import Assembly, assemble
 from csss.migrations import is_current
 
 FREE_BYTES_WANTED = 2 * 1024**3
@@ -84,7 +84,7 @@ def _database(assembly: Assembly) -> tuple[bool, str]:
 
 def _audit(assembly: Assembly) -> tuple[bool, str]:
     settings = assembly.settings
-    expected = audit.read_checkpoint(settings.data_dir / CHECKPOINTS, settings.secret_key)
+    expected = audit.read_checkpoint(settings.data_dir / audit.CHECKPOINTS, settings.secret_key)
     with assembly.shop.work() as work:
         verdict = audit.verify_chain(work.session, expected=expected)
     if verdict.first_bad_seq is not None:

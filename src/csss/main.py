@@ -37,8 +37,6 @@ from csss.pathway.signing import Site
 from csss.reports.seal import SigningIdentity, make_site_identity
 from csss.worker import Handler, Worker
 
-CHECKPOINTS = "audit-checkpoints.jsonl"
-
 
 @dataclass(frozen=True, slots=True)
 class Assembly:
@@ -63,7 +61,7 @@ class Assembly:
         joining.purge(work)
         throttle.purge(work)
         issuing.watch(work)
-        audit.keep_checkpoint(work, self.settings.data_dir / CHECKPOINTS, self.settings.secret_key)
+        audit.keep_checkpoint(work, self.settings.data_dir / audit.CHECKPOINTS, self.settings.secret_key)
 
     def close(self) -> None:
         """Give back processes and connections."""

@@ -14,7 +14,7 @@ from csss.delivery import send
 from csss.delivery.channels.base import Channel, Message
 from csss.delivery.tables import Delivery, DeliveryStatus
 from csss.foundation.clock import SetClock
-from csss.foundation.jobs import JobRequest
+from csss.foundation.jobs import JobRequest, JobStatus
 from csss.imaging.sandbox import Sandbox
 from csss.pathway.signing import ISSUE
 from csss.pathway.states import State
@@ -300,3 +300,16 @@ def test_send_again_is_refused_to_who_has_no_part_in_it(issued: Site) -> None:
 def test_a_delivery_is_asked_for_in_the_transaction_that_issues(issued: Site) -> None:
     [job] = [row for row in rows(issued, JobRequest) if row.kind == send.DELIVER]
     assert (job.subject_id, job.key) == (delivery(issued).id, f"deliver:{delivery(issued).id}")
+
+
+def test_delivery_whose_job_was_given_up_is_closed_and_shown(site: Site) -> None:
+    site.bring_to(State.REPORT_READY)
+    with site.assembly.shop.work() as work:
+        row = work.session.query(Delivery).one()
+        row.status = DeliveryStatus.QUEUED
+        work.session.query(JobRequest).filter_by(kind=send.DELIVER).one().status = JobStatus.FAILED
+    with site.assembly.shop.work() as work:
+        assert send.bury_failed(work) == 1
+    [row] = rows(site, Delivery)
+    assert (row.status, "gave up" in (row.error or "")) == (DeliveryStatus.DEAD, True)
+    assert audited(site, "report.delivery_failed") == ["report.delivery_failed"]

@@ -25,7 +25,6 @@ PAGE = 50
 EXPORT_LIMIT = 50_000
 # Walking a long chain takes a while: up to here every look at the log checks it, beyond only on request.
 CHECKED_BY_ITSELF = 5_000
-_CHECKPOINTS = "audit-checkpoints.jsonl"
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 ActionQuery = Annotated[str, Query(max_length=60)]
@@ -46,7 +45,7 @@ def audit_page(
     length, _ = audit.head(work.session)
     verdict = None
     if before is None and (check or length <= CHECKED_BY_ITSELF):
-        expected = audit.read_checkpoint(parts.settings.data_dir / _CHECKPOINTS, parts.settings.secret_key)
+        expected = audit.read_checkpoint(parts.settings.data_dir / audit.CHECKPOINTS, parts.settings.secret_key)
         verdict = audit.verify_chain(work.session, expected=expected)
     rows = audit.page(work.session, action=action, before=before, limit=PAGE + 1)
     _note(work, actor, "audit.read", action)
