@@ -25,6 +25,7 @@ from csss.entrypoints.web import pages as web
 from csss.foundation.blobs import BlobStore
 from csss.foundation.clock import Clock, SystemClock
 from csss.foundation.database import open_engine, sessions
+from csss.foundation.logs import log
 from csss.foundation.settings import Settings
 from csss.foundation.vault import Vault
 from csss.foundation.work import Work, WorkShop
@@ -36,6 +37,8 @@ from csss.pathway import issuing, reading, signing, submit
 from csss.pathway.signing import Site
 from csss.reports.seal import SigningIdentity, make_site_identity
 from csss.worker import Handler, Worker
+
+_logger = log("main")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,8 @@ def assemble(settings: Settings, *, clock: Clock | None = None) -> Assembly:
         clock=clock or SystemClock(),
     )
     shelf = Shelf(settings.model_path or packaged_models())
+    for problem in shelf.take_off_failing():
+        _logger.error("model refused", extra={"model": problem.folder, "code": problem.code})
     sandbox = Sandbox()
     channels = open_channels(settings)
     site = Site(hospital_name=settings.hospital_name, approval=settings.approval)

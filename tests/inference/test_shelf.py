@@ -169,3 +169,13 @@ def test_shelf_refuses_a_head_with_another_number_of_labels(tmp_path: Path) -> N
         Shelf(tmp_path).model("tiny").predict(make_volume())
     assert caught.value.code == "head-invalid"
     assert make_head().label_count == 3
+
+
+def test_shelf_takes_off_a_model_that_fails_its_golden_case(tmp_path: Path) -> None:
+    make_folder(tmp_path, name="sound")
+    make_folder(tmp_path, name="other", network=make_network(weight_seed=9))
+    shelf = Shelf(tmp_path)
+    assert [model.card.name for model in shelf.models] == ["other", "sound"]
+    assert [(problem.folder, problem.code) for problem in shelf.take_off_failing()] == [("other/1", "golden-differs")]
+    assert [model.card.name for model in shelf.fitting("DX", "CHEST")] == ["sound"]
+    assert shelf.replay_golden() == shelf.problems

@@ -95,19 +95,26 @@ def test_a_sites_threshold_raises_the_models_own_and_never_lowers_it(
     assert ai["risk"] == ("moderate" if tau == 0.99 else "low")
 
 
-def test_a_model_that_answers_with_no_number_never_gives_a_class(site_with: Any, nan_models: Path) -> None:
+def test_a_model_that_answers_with_no_number_never_gives_a_class(site: Site, nan_models: Path) -> None:
+    site.in_care()
+    case_id: str = site.upload(data=new_picture()).json()["id"]
+    # A shelf that nobody proved, as if the model went wrong after the start.
+    with site.assembly.shop.work() as work:
+        reading.analyse(work, UUID(case_id), shelf=Shelf(nan_models), site_tau=None)
+    case = site.case(case_id)
+    assert (case.state, case.reason_code, case.analysis_id) == (State.AI_FAILED, "model-output-not-finite", None)
+    assert case.reason == "The model's answer is not a number."
+    assert all_of(site, Analysis) == []
+    assert timeline(site, case_id) == FAILED_ROUTE
+    assert site.get("doctor", f"/scans/{case_id}/heatmap").json()["code"] == "no-heat-map"
+
+
+def test_a_site_does_not_serve_a_model_that_fails_its_golden_case(site_with: Any, nan_models: Path) -> None:
     with site_with(nan_models) as site:
-        case_id = analysed(site, new_picture())
-        case = site.case(case_id)
-        assert (case.state, case.reason_code, case.analysis_id) == (
-            State.AI_FAILED,
-            "model-output-not-finite",
-            None,
-        )
-        assert case.reason == "The model's answer is not a number."
-        assert all_of(site, Analysis) == []
-        assert timeline(site, case_id) == FAILED_ROUTE
-        assert site.get("doctor", f"/scans/{case_id}/heatmap").json()["code"] == "no-heat-map"
+        assert [problem.code for problem in site.assembly.shelf.problems] == ["golden-differs"]
+        case = site.case(analysed(site, new_picture()))
+        assert (case.state, case.reason_code) == (State.AI_FAILED, "no-model-fits")
+        assert site.client.get("/readyz").json()["code"] == "unavailable"
 
 
 def test_a_study_that_no_model_reads_is_said_to_be_so(site: Site) -> None:

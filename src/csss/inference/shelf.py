@@ -137,6 +137,15 @@ class Shelf:
             raise NotFound(f"There is no model {name} on the shelf.", code="model-unknown")
         return max(found, key=_version_key)
 
+    def take_off_failing(self) -> tuple[ShelfProblem, ...]:
+        """Replay every golden case and serve no model whose case differs here; return all problems of the shelf."""
+        self.problems = self.replay_golden()
+        failed = {problem.folder for problem in self.problems}
+        self.models = tuple(
+            model for model in self.models if model.folder.relative_to(self.root).as_posix() not in failed
+        )
+        return self.problems
+
     def replay_golden(self) -> tuple[ShelfProblem, ...]:
         """Every problem of the shelf: folders that were refused, and models that fail their golden case."""
         failed = []
