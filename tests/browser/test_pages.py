@@ -35,6 +35,8 @@ PAGES = [
     ("look admin", "/admin/users"),
     ("look admin", "/admin/audit"),
     ("look admin", "/admin/deliveries"),
+    ("look admin", "/admin/models"),
+    ("look admin", "/admin/models/tiny/1/agreement"),
 ]
 TOO_WIDE = """[...document.querySelectorAll("body *")]
     .filter(e => e.getBoundingClientRect().right > innerWidth + 1 && getComputedStyle(e).clipPath === "none")

@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 
 from csss.findings import analyse
-from csss.findings.analyse import NoModelFits
 from csss.findings.tables import Analysis
 from csss.imaging.archive import unpack
 from csss.inference.card import Risk
 from csss.inference.prediction import UncertainReason
-from csss.inference.shelf import Shelf
 from csss.pathway.states import State
-from csss.studies.tables import Instance, Study
+from csss.studies.tables import Instance
 from pathway.records import CALM_GREY, UNCERTAIN_GREY, all_of, band_png
 from sites import Site
 
@@ -44,7 +42,9 @@ def test_a_prediction_comes_back_whole_from_the_database(site: Site) -> None:
             "risk",
             "ood_distance",
             "ood_limit",
-            "calibrated",
+            "calibration",
+            "coverage",
+            "phantom",
             "model_sha256",
             "input_sha256",
         ):
@@ -93,12 +93,3 @@ def test_an_answer_without_a_heat_map_is_kept_without_one(sqlite_site: Site) -> 
         said = replace(analyse.predict(work, instance, model, site_tau=None), heat=None)
         row = analyse.keep(work, instance, model, said)
         assert (row.heat_blob, analyse.heat_map(work, row)) == (None, None)
-
-
-def test_a_study_gets_the_model_that_reads_it_or_none(sqlite_site: Site) -> None:
-    shelf: Shelf = sqlite_site.assembly.shelf
-    assert analyse.fitting_model(shelf, Study(modality="CR", body_part="CHEST")) is shelf.models[0]
-    for modality, body_part in (("MR", "CHEST"), ("DX", "HEART")):
-        with pytest.raises(NoModelFits) as refused:
-            analyse.fitting_model(shelf, Study(modality=modality, body_part=body_part))
-        assert refused.value.message == f"No model on the shelf reads {modality} of {body_part}."

@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from csss.foundation.settings import Environment, Settings, SettingsError, load_settings, parse_master_keys
+from csss.foundation.settings import (
+    Environment,
+    Settings,
+    SettingsError,
+    load_settings,
+    parse_master_keys,
+)
+from csss.foundation.thresholds import SiteThreshold
 
 STRONG = "q9Zr2LwX7vTn4KbY8mHd3GpF6jQs5ce1"
 KEY = hashlib.sha256(b"a master key of these tests").digest()
@@ -39,7 +46,7 @@ def test_a_production_site_needs_three_settings_and_the_rest_has_safe_defaults()
     assert (settings.environment, settings.secure, settings.host) == (Environment.PRODUCTION, True, "127.0.0.1")
     assert settings.database_url == "sqlite:////nowhere/csss.db"
     assert (settings.jobs_url, settings.blob_url) == ("sqlite:////nowhere/jobs.db", "file:///nowhere/blobs")
-    assert (settings.confidence_threshold, settings.allowed_origins, settings.trusted_proxies) == (None, (), ())
+    assert (settings.confidence_threshold, settings.allowed_origins, settings.trusted_proxies) == ("", (), ())
     assert (settings.approval.email_code, settings.approval.code_minutes, settings.approval.max_tries) == (False, 10, 5)
     assert (settings.smtp.starttls, settings.argon2_profile) == (True, "standard")
     assert settings.origins == frozenset({"https://scans.hospital.org"})
@@ -52,7 +59,11 @@ def test_jobs_go_to_the_same_server_when_the_database_is_not_sqlite() -> None:
 
 
 SECRET_RULE = "CSSS_SECRET_KEY must be at least 32 unguessable characters"
-TAU = "CSSS_CONFIDENCE_THRESHOLD: "
+TAU = "CSSS_CONFIDENCE_THRESHOLD: a threshold is a number from 0.5 up to, not with, 1"
+TAU_FORM = (
+    "CSSS_CONFIDENCE_THRESHOLD must read MODEL/VERSION=TAU[,MODEL/VERSION=TAU...], "
+    "because a threshold belongs to one version of a model"
+)
 
 
 @pytest.mark.parametrize(
@@ -107,10 +118,22 @@ TAU = "CSSS_CONFIDENCE_THRESHOLD: "
         ),
         ({"argon2_profile": "cheap"}, "CSSS_ARGON2_PROFILE=cheap is for tests"),
         ({"argon2_profile": "none"}, "CSSS_ARGON2_PROFILE: String should match pattern '^(standard|cheap)$'"),
-        ({"confidence_threshold": "nan"}, TAU + "Input should be a finite number"),
-        ({"confidence_threshold": "0.4"}, TAU + "Input should be greater than or equal to 0.5"),
-        ({"confidence_threshold": "1.0"}, TAU + "Input should be less than 1"),
-        ({"confidence_threshold": "inf"}, TAU + "Input should be a finite number"),
+        ({"confidence_threshold": "0.85"}, TAU_FORM),
+        ({"confidence_threshold": "chest=0.85"}, TAU_FORM),
+        ({"confidence_threshold": "chest/=0.85"}, TAU_FORM),
+        ({"confidence_threshold": "/1=0.85"}, TAU_FORM),
+        ({"confidence_threshold": "chest/1/2=0.85"}, TAU_FORM),
+        ({"confidence_threshold": "chest/1="}, TAU_FORM),
+        ({"confidence_threshold": "chest/1=0.85,chest/2"}, TAU_FORM),
+        ({"confidence_threshold": "chest/1=nan"}, TAU),
+        ({"confidence_threshold": "chest/1=high"}, TAU),
+        ({"confidence_threshold": "chest/1=0.4"}, TAU),
+        ({"confidence_threshold": "chest/1=1.0"}, TAU),
+        ({"confidence_threshold": "chest/1=inf"}, TAU),
+        (
+            {"confidence_threshold": "chest/1=0.8,chest/1=0.9"},
+            "CSSS_CONFIDENCE_THRESHOLD names each version once",
+        ),
         ({"approval_code_minutes": "11"}, "CSSS_APPROVAL_CODE_MINUTES: Input should be less than or equal to 10"),
         ({"approval_max_tries": "6"}, "CSSS_APPROVAL_MAX_TRIES: Input should be less than or equal to 5"),
         ({"sessions_token_minutes": "61"}, "CSSS_SESSIONS_TOKEN_MINUTES: Input should be less than or equal to 60"),
@@ -127,9 +150,17 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
     assert [word in message for word in ("SECRET_KEY", "ALLOWED_ORIGINS", "BASE_URL")] == [True] * 3
 
 
-@pytest.mark.parametrize("tau", ["0.5", "0.75", "0.999"])
-def test_a_threshold_within_its_bounds_is_taken(tau: str) -> None:
-    assert load(confidence_threshold=tau).confidence_threshold == float(tau)
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ()),
+        ("chest/1=0.5", (SiteThreshold("chest", "1", 0.5),)),
+        (" chest/1.2 = 0.999 , ", (SiteThreshold("chest", "1.2", 0.999),)),
+        ("chest/2=0.8,chest/1=0.9", (SiteThreshold("chest", "2", 0.8), SiteThreshold("chest", "1", 0.9))),
+    ],
+)
+def test_each_threshold_is_read_with_the_version_it_belongs_to(text: str, expected: tuple[SiteThreshold, ...]) -> None:
+    assert load(confidence_threshold=text).thresholds() == expected
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ from csss.reports.tables import Report
 from house.access_table import ACTORS, API_ROWS, WEB_ROWS, Cell, Row
 from house.ward import LONG_NAME, Ward, applicant
 from mailbox_server import Mailbox
+from model_shelves import make_version
+from pictures import picture_png
 from sites import NOTHING_NEEDED, PASSWORD, READING, open_site
 
 # Reads of personal data that leave no event of their own; each is a gap against safety.md E1 and told to the owner.
@@ -38,14 +40,16 @@ def ward(
     sqlite_template: Path,
     tmp_path_factory: pytest.TempPathFactory,
     sandbox: Sandbox,
-    tiny_models: Path,
     mail_server: Mailbox,
 ) -> Iterator[Ward]:
     """A site that is shared by the whole table; what a person may see is one SQL text on both databases."""
+    models = tmp_path_factory.mktemp("models")
+    make_version(models, "1", evidence={"plot.png": picture_png(1)})
+    make_version(models, "2")
     folder = tmp_path_factory.mktemp("ward")
     (folder / "csss.db").write_bytes(sqlite_template.read_bytes())
     clock = SetClock(datetime.fromisoformat("2026-11-02T09:00:00+00:00"))
-    with open_site(f"sqlite:///{folder}/csss.db", folder, clock, sandbox, tiny_models, mail_server) as site:
+    with open_site(f"sqlite:///{folder}/csss.db", folder, clock, sandbox, models, mail_server) as site:
         opened = Ward(site)
         site.in_care()
         site.in_care(doctor="disabled doctor")
@@ -166,6 +170,8 @@ def prepare(ward: Ward, row: Row, actor: str, case_id: str) -> None:
     if row.path.endswith("/approve"):
         site.clock.move(timedelta(seconds=31))
         site.post(actor, f"/scans/{case_id}/step-up", {"method": "totp"})
+    if row.path.startswith("/admin/models/") and row.method == "POST":
+        ward.stand_before(row.path.rsplit("/", 1)[-1])
 
 
 def ask_api(ward: Ward, row: Row, actor: str, case_id: str) -> Any:
@@ -222,6 +228,7 @@ def address(ward: Ward, row: Row, actor: str, case_id: str) -> str:
         "version": lambda: "1",
         "number": lambda: "1",
         "index": lambda: "0",
+        "file": lambda: "plot.png",
     }
     return re.sub(r"{(\w+)}", lambda match: str(fill[match[1]]()), row.path)
 
@@ -285,6 +292,7 @@ API_BODIES: dict[str, Callable[[Ward, str], dict[str, Any]]] = {
     "cancel": _json(lambda *_: REASON),
     "read-without-ai": _json(lambda *_: REASON),
 }
+_choice = _form(lambda ward, _: {"reason": "tried elsewhere", "seen": ward.newest_choice()})
 WEB_BODIES: dict[str, Callable[[Ward, str], dict[str, Any]]] = {
     "sign-in": _form(_login),
     "register": _form(_registration_form),
@@ -292,6 +300,10 @@ WEB_BODIES: dict[str, Callable[[Ward, str], dict[str, Any]]] = {
     "upload": _upload("patient"),
     "patients": _form(lambda *_: {**NEW_PATIENT, "name": "New Person"}),
     "record": _form(lambda *_: {"allergies": "none known"}),
+    "activate": _choice,
+    "shadow": _choice,
+    "stop-shadow": _choice,
+    "roll-back": _choice,
     "invite": _form(lambda *_: {"email": f"{new_id().hex[-8:]}@x.example", "role": "doctor"}),
     "verify": _form(lambda *_: {**READING, "agrees": "yes"}),
     "complete": _form(lambda *_: {**NOTHING_NEEDED, "decision": "none"}),

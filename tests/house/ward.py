@@ -1,5 +1,6 @@
 """A site for the whole access table: its people signed in, and a case in any state on demand."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from uuid import UUID
@@ -10,6 +11,8 @@ from csss.accounts import joining
 from csss.accounts.joining import Applicant
 from csss.accounts.sign_in import Origin
 from csss.accounts.tables import PendingRegistration, SessionKind, User
+from csss.findings import choices
+from csss.findings.choices import Wish
 from csss.foundation.ids import new_id
 from csss.pathway.moves import move
 from csss.pathway.states import State, Step
@@ -124,6 +127,30 @@ class Ward:
             row = work.session.scalars(select(PendingRegistration).order_by(PendingRegistration.id.desc())).first()
             assert row is not None
             return work.blobs.get(row.token_blob).decode()
+
+    def stand_before(self, step: str) -> None:
+        """Leave the models as they are before ``step`` on version 1: idle, its shadow running, or active until now."""
+        with self.site.assembly.shop.work() as work:
+            place = choices.standing(work).of("tiny")
+        self._decide(choices.activate, "2", tau=None if place.active and place.active.tau else 0.8)
+        if place.shadow == "1":
+            self._decide(choices.stop_shadow, "1")
+        if step == "stop-shadow":
+            self._decide(choices.start_shadow, "1")
+        if step == "roll-back":
+            self._decide(choices.activate, "1")
+            self._decide(choices.activate, "2")
+
+    def _decide(self, verb: Callable[..., object], version: str, **options: float | None) -> None:
+        actor = self.site.person("spare admin").actor
+        with self.site.assembly.shop.work() as work:
+            wish = Wish("tiny", version, "for a test", choices.standing(work).newest_id)
+            verb(work, actor, wish, shelf=self.site.assembly.shelf, **options)
+
+    def newest_choice(self) -> str:
+        """The newest decision about models, as a page of now has it."""
+        with self.site.assembly.shop.work() as work:
+            return str(choices.standing(work).newest_id or "")
 
     def own_session(self, who: str) -> UUID:
         """A browser session of this person that nobody uses."""

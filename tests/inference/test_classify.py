@@ -16,7 +16,7 @@ from csss.inference.engines.onnx import open_onnx
 from csss.inference.explain import grad_cam, name_regions
 from csss.inference.head import write_head
 from csss.inference.prediction import InferenceRefused, Stage, UncertainReason
-from csss.inference.prepare import prepare
+from csss.inference.prepare import open_picture, prepare
 from csss.inference.tasks.classify import classify, judge, rate_risk, soften
 
 CARD = make_card(make_network(), write_head(make_head()), b"")
@@ -35,13 +35,13 @@ class FixedEngine:
 
 def refusal(features: np.ndarray, card: ModelCard = CARD) -> str:
     with pytest.raises(InferenceRefused) as caught:
-        classify(make_volume(), card, make_head(), FixedEngine(features))
+        classify(open_picture(make_volume()), card, make_head(), FixedEngine(features))
     return caught.value.code
 
 
 def test_classify_gives_the_whole_answer() -> None:
     volume, head, engine = make_volume(), make_head(), open_onnx(make_network(), 1)
-    prediction = classify(volume, CARD, head, engine)
+    prediction = classify(open_picture(volume), CARD, head, engine)
     features = engine.run(prepare(volume, CARD.input))[0]
     hidden, logits = head.logits(features.mean(axis=(1, 2)))
     shares = np.exp(logits / 1.5 - max(logits / 1.5))
@@ -57,20 +57,20 @@ def test_classify_gives_the_whole_answer() -> None:
     assert prediction.input_sha256 == pixel_sha256(volume)
     assert (prediction.model, prediction.version) == ("tiny", "1")
     assert (prediction.model_sha256, prediction.tau) == (CARD.file_sha256("model.onnx"), 0.75)
-    assert prediction.calibrated is True
+    assert prediction.calibration == "temperature"
     assert [stage for stage, _ in prediction.stage_ms] == [Stage.PREPARE, Stage.MODEL, Stage.EXPLAIN]
 
 
 def test_classify_hides_the_heat_map_of_a_model_that_may_not_show_it() -> None:
     hidden = replace(CARD, explanation=replace(CARD.explanation, shown=False))
-    prediction = classify(make_volume(), hidden, make_head(), open_onnx(make_network(), 1))
+    prediction = classify(open_picture(make_volume()), hidden, make_head(), open_onnx(make_network(), 1))
     assert (prediction.heat, prediction.regions) == (None, ())
 
 
 def test_classify_says_uncertain_for_a_picture_unlike_the_known_ones() -> None:
-    near = classify(make_volume(), CARD, make_head(), open_onnx(make_network(), 1))
+    near = classify(open_picture(make_volume()), CARD, make_head(), open_onnx(make_network(), 1))
     far_card = replace(CARD, ood=replace(CARD.ood, limit=near.ood_distance * 0.999))
-    far = classify(make_volume(), far_card, make_head(), open_onnx(make_network(), 1))
+    far = classify(open_picture(make_volume()), far_card, make_head(), open_onnx(make_network(), 1))
     assert UncertainReason.OUT_OF_DISTRIBUTION not in near.uncertain_reasons
     assert far.label == "Uncertain"
     assert UncertainReason.OUT_OF_DISTRIBUTION in far.uncertain_reasons
@@ -87,7 +87,7 @@ def test_classify_refuses_features_that_are_not_finite(value: float) -> None:
 def test_classify_refuses_an_all_nan_network() -> None:
     engine = open_onnx(make_network(filler=float("nan")), 1)
     with pytest.raises(InferenceRefused) as caught:
-        classify(make_volume(), CARD, make_head(), engine)
+        classify(open_picture(make_volume()), CARD, make_head(), engine)
     assert caught.value.code == "model-output-not-finite"
 
 
@@ -105,7 +105,7 @@ def test_classify_refuses_features_whose_logits_overflow() -> None:
 def test_classify_refuses_several_frames() -> None:
     volume = Volume(pixels=np.arange(32, dtype=np.uint8).reshape(2, 4, 4), kind=FileKind.DICOM)
     with pytest.raises(Exception, match="one picture at a time") as caught:
-        classify(volume, CARD, make_head(), open_onnx(make_network(), 1))
+        classify(open_picture(volume), CARD, make_head(), open_onnx(make_network(), 1))
     assert caught.value.code == "one-picture-needed"
 
 

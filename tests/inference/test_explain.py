@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from tiny_model import CHANNELS, make_head
 
-from csss.inference.explain import grad_cam, grad_cam_weights, name_regions
+from csss.inference.explain import OUTSIDE, grad_cam, grad_cam_weights, name_regions, share_inside
+from csss.inference.lungs import GRID, LungFields
 
 
 @pytest.mark.parametrize("label", [0, 1, 2])
@@ -74,3 +75,77 @@ def test_regions_say_when_the_heat_lies_outside_the_lungs(row: float, column: fl
 
 def test_regions_of_a_cold_map_are_none() -> None:
     assert name_regions(np.zeros((7, 7), np.float32)) == ()
+
+
+def ellipse(row: float, column: float, height: float, width: float) -> np.ndarray:
+    rows, columns = (np.indices((GRID, GRID)) + 0.5) / GRID
+    return ((rows - row) / height) ** 2 + ((columns - column) / width) ** 2 <= 1.0
+
+
+def small_lungs() -> LungFields:
+    """Two lungs in the lower half of the picture, far from where the fixed rectangles lie."""
+    right, left = ellipse(0.75, 0.35, 0.2, 0.08), ellipse(0.75, 0.65, 0.2, 0.08)
+    return LungFields(right, left, np.zeros((2, 4, 2)), True, 0.5, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "name"),
+    [
+        (0.60, 0.35, "right upper zone"),
+        (0.75, 0.35, "right middle zone"),
+        (0.90, 0.35, "right lower zone"),
+        (0.60, 0.65, "left upper zone"),
+        (0.75, 0.65, "left middle zone"),
+        (0.90, 0.65, "left lower zone"),
+    ],
+)
+def test_regions_are_thirds_of_the_lungs_given(row: float, column: float, name: str) -> None:
+    assert name_regions(spot(row, column, 0.04), small_lungs()) == (name,)
+
+
+def test_regions_inside_the_rectangles_but_outside_the_lungs_given_are_outside() -> None:
+    heat = spot(0.3, 0.28)
+    assert (name_regions(heat), name_regions(heat, small_lungs())) == (("right upper zone",), (OUTSIDE,))
+
+
+def cells(*hot: tuple[int, int]) -> np.ndarray:
+    heat = np.zeros((7, 7), np.float32)
+    for place in hot:
+        heat[place] = 1.0
+    return heat
+
+
+def test_a_coarse_map_is_not_called_outside_within_half_a_cell_of_a_lung() -> None:
+    narrow = LungFields(
+        ellipse(0.75, 0.35, 0.2, 0.012), ellipse(0.75, 0.65, 0.2, 0.012), np.zeros((2, 4, 2)), True, 0.5, 0.0
+    )
+    coarse = cells((5, 2))
+    fine = np.kron(coarse, np.ones((14, 14), np.float32))
+    assert name_regions(coarse, narrow)[0] == "right middle zone"
+    assert name_regions(fine, narrow)[0] == OUTSIDE
+
+
+def test_heat_that_names_no_zone_is_outside() -> None:
+    assert name_regions(cells((5, 3)), small_lungs()) == (OUTSIDE,)
+    assert name_regions(cells((0, 3)), small_lungs()) == (OUTSIDE,)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 7), (20, 3)])
+def test_even_heat_names_every_zone_and_lies_inside_by_area(shape: tuple[int, int]) -> None:
+    heat, lungs = np.ones(shape, np.float32), small_lungs()
+    assert set(name_regions(heat, lungs)) >= {f"{side} middle zone" for side in ("right", "left")}
+    assert share_inside(heat, lungs) == pytest.approx((lungs.right | lungs.left).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("row", "column", "share"), [(0.75, 0.35, 1.0), (0.75, 0.65, 1.0), (0.2, 0.5, 0.0)])
+def test_share_inside_is_the_part_of_the_heat_in_both_fields(row: float, column: float, share: float) -> None:
+    assert share_inside(spot(row, column, 0.02), small_lungs()) == pytest.approx(share, abs=0.01)
+
+
+def test_share_inside_of_two_equal_spots_with_one_inside_is_a_half() -> None:
+    heat = np.maximum(spot(0.75, 0.35, 0.02), spot(0.2, 0.35, 0.02))
+    assert share_inside(heat, small_lungs()) == pytest.approx(0.5, abs=0.01)
+
+
+def test_share_inside_of_a_cold_map_is_zero() -> None:
+    assert share_inside(np.zeros((7, 7), np.float32), small_lungs()) == 0.0

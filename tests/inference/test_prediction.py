@@ -9,12 +9,13 @@ from csss.inference.card import Risk
 from csss.inference.engines.onnx import open_onnx
 from csss.inference.head import write_head
 from csss.inference.prediction import InferenceRefused, Prediction, UncertainReason, raise_threshold
+from csss.inference.prepare import open_picture
 from csss.inference.tasks.classify import classify
 
 
 def make_prediction(**changes: object) -> Prediction:
     card = make_card(make_network(), write_head(make_head()), b"")
-    prediction = classify(make_volume(), card, make_head(), open_onnx(make_network(), 1))
+    prediction = classify(open_picture(make_volume()), card, make_head(), open_onnx(make_network(), 1))
     sure = {"label": "calm", "confidence": 0.8, "uncertain": False, "uncertain_reasons": (), "risk": Risk.LOW}
     return replace(prediction, **{**sure, **changes})
 

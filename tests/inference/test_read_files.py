@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,12 @@ from tiny_model import make_folder, make_picture
 
 from csss.foundation.errors import NotFound
 from csss.imaging.limits import Limits
+from csss.imaging.quality import QualityCheck, QualityFinding
 from csss.imaging.readers import READERS
 from csss.imaging.sniff import FileKind
 from csss.imaging.volume import Volume
 from csss.inference.card import CardError
+from csss.inference.prediction import GateVerdict, UncertainReason
 from csss.inference.read_files import COLUMNS, FileReading, predict_files, to_json, to_row
 from csss.inference.shelf import Shelf
 
@@ -161,10 +164,18 @@ def test_to_json_is_one_line_with_every_field(tmp_path: Path, shelf: Shelf) -> N
         "threshold": 0.75,
         "uncertain": prediction.uncertain,
         "uncertain_reasons": [str(reason) for reason in prediction.uncertain_reasons],
+        "conformal_set": [],
+        "coverage": None,
+        "ood_distance": prediction.ood_distance,
+        "ood_limit": 100.0,
+        "quality": [],
+        "gate": None,
+        "phantom": False,
         "risk": str(prediction.risk),
         "regions": list(prediction.regions),
         "model": "tiny",
         "version": "1",
+        "calibration": prediction.calibration,
         "model_sha256": prediction.model_sha256,
         "sha256": reading.sha256,
     }
@@ -188,5 +199,49 @@ def test_to_row_fills_the_columns_and_disarms_formulas(
     row = dict(zip(COLUMNS, to_row(good), strict=True))
     assert (row["file"], row["model"], row["error"]) == ("'=cmd().png", "tiny", "")
     assert json.loads(row["probabilities"]) == dict(good.prediction.probabilities)
+    assert (row["top_label"], row["model_sha256"]) == (good.prediction.top_label, good.prediction.model_sha256)
+    assert (float(row["ood_distance"]), row["ood_limit"]) == (good.prediction.ood_distance, "100.0")
+    assert (row["conformal_set"], row["coverage"], row["phantom"], row["gate"]) == ("", "", "false", "")
     refused = dict(zip(COLUMNS, to_row(bad), strict=True))
     assert (refused["file"], refused["label"], refused["error"]) == ("none.png", "", "file-missing")
+
+
+def test_to_row_and_to_json_carry_set_quality_gate_and_phantom(tmp_path: Path, shelf: Shelf) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(png())
+    (reading,) = read([path], shelf)
+    richer = replace(
+        reading,
+        prediction=replace(
+            reading.prediction,
+            uncertain_reasons=(UncertainReason.SET_OF_TWO, UncertainReason.QUALITY),
+            conformal_set=("calm", "wave"),
+            coverage=0.9,
+            quality=(QualityFinding(QualityCheck.TURNED, True, 0.7, 0.5),),
+            gate=GateVerdict("door", "3", "scan", "A scan", 0.8, 1.5, 2.0, True),
+            phantom=True,
+        ),
+    )
+    row = dict(zip(COLUMNS, to_row(richer), strict=True))
+    assert (row["uncertain_reasons"], row["conformal_set"]) == ("set-of-two; quality", "calm; wave")
+    assert (row["coverage"], row["quality"], row["phantom"]) == ("0.9", "turned", "true")
+    gate = {
+        "model": "door",
+        "version": "3",
+        "label": "scan",
+        "display": "A scan",
+        "share": 0.8,
+        "distance": 1.5,
+        "limit": 2.0,
+        "sure": True,
+    }
+    content = json.loads(to_json(richer))
+    assert (json.loads(row["gate"]), content["gate"]) == (gate, gate)
+    assert content["quality"] == [{"check": "turned", "fault": True, "value": 0.7, "limit": 0.5}]
+
+
+def test_columns_hold_every_field_of_the_json(tmp_path: Path, shelf: Shelf) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(png())
+    (reading,) = read([path], shelf)
+    assert set(COLUMNS) == {*json.loads(to_json(reading)), "error", "message"}

@@ -9,8 +9,8 @@ import pytest
 from tiny_model import make_card, make_folder, make_head, make_network, make_volume
 
 from csss.foundation.errors import NotFound
-from csss.inference import shelf as shelf_module
 from csss.inference.card import CardError, load_card, write_card
+from csss.inference.engines import ENGINES
 from csss.inference.golden import read_golden, write_golden
 from csss.inference.shelf import Shelf, ShelfProblem
 
@@ -100,13 +100,13 @@ def test_shelf_prefers_the_newest_version_by_number(tmp_path: Path) -> None:
 def test_shelf_opens_a_network_once_for_all_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_folder(tmp_path)
     opened: list[int] = []
-    real = shelf_module.ENGINES["onnx"]
+    real = ENGINES["onnx"]
 
     def count(data: bytes, threads: int) -> object:
         opened.append(threads)
         return real(data, threads)
 
-    monkeypatch.setitem(shelf_module.ENGINES, "onnx", count)
+    monkeypatch.setitem(ENGINES, "onnx", count)
     model = Shelf(tmp_path, threads=2).model("tiny")
     assert opened == []
     labels: list[str] = []

@@ -28,6 +28,7 @@ from csss.inference.card import (
 from csss.inference.engines.onnx import open_onnx
 from csss.inference.golden import keep_golden, write_golden
 from csss.inference.head import Head, write_head
+from csss.inference.prepare import open_picture
 from csss.inference.tasks.classify import classify
 
 SIDE = 32
@@ -82,6 +83,7 @@ def make_card(network: bytes, head: bytes, golden: bytes, *, name: str = "tiny",
         name=name,
         version=version,
         task="classify",
+        purpose="patients",
         engine="onnx",
         modalities=("DX", "CR", "unstated"),
         body_parts=("CHEST", "unstated"),
@@ -92,8 +94,11 @@ def make_card(network: bytes, head: bytes, golden: bytes, *, name: str = "tiny",
             Label("storm", "Storm", None, Risk.HIGH),
         ),
         threshold=Threshold(0.75, "default rule", version, _sha256(network), _sha256(head)),
-        calibration=Calibration("temperature", 1.5, "made-up pictures"),
+        calibration=Calibration("temperature", 1.5, (), (), "made-up pictures"),
         ood=OutOfDistribution("pca-mahalanobis", 100.0, "everything passes"),
+        conformal=None,
+        gate=None,
+        quality=None,
         risk=RiskRule(0.1, Risk.MODERATE, "highest plausible"),
         explanation=Explanation("grad-cam-closed-form", True, "a test"),
         intended_use="Tests only.",
@@ -115,7 +120,7 @@ def make_folder(root: Path, *, name: str = "tiny", version: str = "1", network: 
     head = write_head(make_head())
     draft = make_card(network, head, b"", name=name, version=version)
     volume = make_volume()
-    prediction = classify(volume, draft, make_head(), open_onnx(make_network(), 1))
+    prediction = classify(open_picture(volume), draft, make_head(), open_onnx(make_network(), 1))
     golden = write_golden(keep_golden(volume.pixels[0], prediction))
     for file, data in (("model.onnx", network), ("head.npz", head), ("golden.npz", golden)):
         (folder / file).write_bytes(data)

@@ -6,12 +6,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import URL, Engine, inspect, text
+from sqlalchemy import URL, Column, Engine, MetaData, inspect, text
 
 from csss.foundation.database import open_engine
-from csss.migrations import is_current, migrate
+from csss.migrations import _config, is_current, migrate
 from csss.migrations.tables import Base
 
 
@@ -75,6 +76,43 @@ def test_a_database_that_was_never_migrated_is_not_current(tmp_path: Path) -> No
     migrate(engine)
     assert is_current(engine) is True
     engine.dispose()
+
+
+def test_a_database_of_the_first_schema_is_brought_forward_with_its_rows(tmp_path: Path) -> None:
+    """SQLite makes a changed table anew; the rows that point to it stay, and still point to something."""
+    engine = open_engine(f"sqlite:///{tmp_path}/old.db")
+    command.upgrade(_config(engine), "0001")
+    tables = MetaData()
+    tables.reflect(engine)
+    with engine.begin() as connection:
+        keys: dict[str, Any] = {}
+        for table in tables.sorted_tables:
+            row = {column.name: _filler(column, keys) for column in table.columns}
+            if table.name not in ("alembic_version", "audit_event"):
+                keys[table.name] = row.get("id")
+                marks = ", ".join("?" * len(row))
+                connection.exec_driver_sql(
+                    f"INSERT INTO {table.name} ({', '.join(row)}) VALUES ({marks})", tuple(row.values())
+                )
+    migrate(engine)
+    with engine.connect() as connection:
+        found = connection.execute(text("SELECT a.id FROM scan_case c JOIN analysis a ON a.id = c.analysis_id")).all()
+        assert [tuple(row) for row in found] == [(keys["analysis"],)]
+        assert connection.execute(text("PRAGMA foreign_key_check")).all() == []
+        assert connection.execute(text("PRAGMA foreign_keys")).scalar() == 1
+    assert is_current(engine) is True
+    engine.dispose()
+
+
+def _filler(column: Column[Any], keys: dict[str, Any]) -> Any:
+    """Anything that a column of the first schema takes."""
+    for foreign in column.foreign_keys:
+        return keys[foreign.column.table.name]
+    kind = str(column.type).upper()
+    for word, value in (("JSON", "{}"), ("DATE", "2026-01-02 03:04:05"), ("INT", 1), ("BOOL", 1), ("DOUBLE", 0.5)):
+        if word in kind:
+            return value
+    return uuid4().hex[: 32 if "CHAR(32)" in kind else 8]
 
 
 @pytest.mark.postgres

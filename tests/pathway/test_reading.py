@@ -83,7 +83,9 @@ def test_analyse_keeps_the_whole_answer_and_says_uncertain_below_tau(
     assert (ai["top_label"], ai["has_heatmap"]) == ("calm", True)
 
 
-@pytest.mark.parametrize(("site_tau", "label", "tau"), [("0.99", "Uncertain", 0.99), ("0.5", "calm", 0.75)])
+@pytest.mark.parametrize(
+    ("site_tau", "label", "tau"), [("tiny/1=0.99", "Uncertain", 0.99), ("tiny/1=0.5", "calm", 0.75)]
+)
 def test_a_sites_threshold_raises_the_models_own_and_never_lowers_it(
     site_with: Any, site_tau: str, label: str, tau: float
 ) -> None:
@@ -100,7 +102,7 @@ def test_a_model_that_answers_with_no_number_never_gives_a_class(site: Site, nan
     case_id: str = site.upload(data=new_picture()).json()["id"]
     # A shelf that nobody proved, as if the model went wrong after the start.
     with site.assembly.shop.work() as work:
-        reading.analyse(work, UUID(case_id), shelf=Shelf(nan_models), site_tau=None)
+        reading.analyse(work, UUID(case_id), shelf=Shelf(nan_models), thresholds=())
     case = site.case(case_id)
     assert (case.state, case.reason_code, case.analysis_id) == (State.AI_FAILED, "model-output-not-finite", None)
     assert case.reason == "The model's answer is not a number."
@@ -190,7 +192,7 @@ def test_the_answer_of_a_run_that_was_taken_over_is_dropped(site: Site, tiny_mod
     case_id = site.upload(data=new_picture()).json()["id"]
 
     def run(work: Work, shelf: Shelf) -> None:
-        reading.analyse(work, UUID(case_id), shelf=shelf, site_tau=None)
+        reading.analyse(work, UUID(case_id), shelf=shelf, thresholds=())
 
     def other_worker() -> None:
         with site.assembly.shop.work() as work:
@@ -208,7 +210,7 @@ def test_the_job_of_a_finished_case_changes_nothing(sqlite_site: Site) -> None:
     case_id = analysed(sqlite_site, new_picture())
     before = everything(sqlite_site)
     with sqlite_site.assembly.shop.work() as work:
-        reading.analyse(work, UUID(case_id), shelf=sqlite_site.assembly.shelf, site_tau=None)
+        reading.analyse(work, UUID(case_id), shelf=sqlite_site.assembly.shelf, thresholds=())
     assert everything(sqlite_site) == before
 
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from training.calibrate import distances, fit_distance, fit_temperature, soften_all
+from training.calibrate import distances, fit_distance, fit_temperature
+from training.measure import softmax_rows
 
 from csss.inference.head import Head
 
@@ -11,13 +12,13 @@ from csss.inference.head import Head
 def test_fit_temperature_finds_the_one_that_made_the_labels(temperature: float) -> None:
     random = np.random.default_rng(1)
     logits = random.normal(scale=3.0, size=(20_000, 4)).astype(np.float32)
-    shares = soften_all(logits, temperature)
+    shares = softmax_rows(logits, temperature)
     truth = (shares.cumsum(axis=1) > random.random((len(shares), 1))).argmax(axis=1)
     assert fit_temperature(logits, truth) == pytest.approx(temperature, rel=0.05)
 
 
-def test_soften_all_rows_sum_to_one_at_any_scale() -> None:
-    shares = soften_all(np.array([[1e4, -1e4, 0.0], [0.0, 0.0, 0.0]]), 0.5)
+def test_softmax_rows_sum_to_one_at_any_scale() -> None:
+    shares = softmax_rows(np.array([[1e4, -1e4, 0.0], [0.0, 0.0, 0.0]]), 0.5)
     np.testing.assert_allclose(shares, [[1, 0, 0], [1 / 3, 1 / 3, 1 / 3]])
 
 

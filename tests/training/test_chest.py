@@ -14,10 +14,10 @@ pytest.importorskip("onnx")
 pytest.importorskip("matplotlib")
 
 from training.archive import Sample, fingerprint, read_manifest  # noqa: E402
-from training.chest import SPEC, Recipe, train_chest  # noqa: E402
-from training.chest_whole import WholeRecipe, train_whole  # noqa: E402
+from training.chest import SPEC, Wishes, train_chest  # noqa: E402
+from training.finetune import Course  # noqa: E402
 from training.mobilenetv2 import MobileNetV2  # noqa: E402
-from training.whole import to_batch  # noqa: E402
+from training.vary_batch import show_batch  # noqa: E402
 
 from csss.imaging.sniff import FileKind  # noqa: E402
 from csss.imaging.volume import Volume  # noqa: E402
@@ -47,18 +47,28 @@ def make_archive(path: Path, *, sources: tuple[str, str] = ("west", "east")) -> 
     return path
 
 
+QUICK = Course(
+    stages=((32, 16), (48, 16)), head_rate=1e-3, rate=1e-4, batch=8, averaging=0.9, cell_power=0.5, strong=0.5,
+    mixed=0.5, mixing=0.3, weight_decay=0.01, label_smoothing=0.05, warming_steps=2, seed=3,
+)  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("trained")
     torch.manual_seed(2)
-    train_chest(
-        make_archive(root / "data.zip"),
-        root / "models" / "chest-mobilenetv2" / "7",
-        weights={**MobileNetV2().state_dict(), "classifier.1.bias": torch.zeros(1000)},
+    wishes = Wishes(
+        out=root / "models" / "chest-mobilenetv2" / "7",
         cache=root / "cache",
+        gate=None,
         foreign=root / "data.zip",
-        recipe=Recipe(epochs=1, variants=1, seed=3),
+        beside=None,
+        courses=(QUICK,),
+        trial_share=1.0,
+        seed=3,
     )
+    weights = {**MobileNetV2().state_dict(), "classifier.1.bias": torch.zeros(1000)}
+    train_chest(make_archive(root / "data.zip", sources=("hannover", "west")), weights, wishes)
     return root
 
 
@@ -71,7 +81,7 @@ def test_train_chest_writes_a_folder_that_the_shelf_serves(trained: Path) -> Non
     assert (card.version, card.threshold.tau, card.phantom_trained) == ("7", 0.75, False)
     assert (data.train_images, data.validation_images, data.test_images) == (24, 12, 12)
     assert data.fingerprint_sha256 == fingerprint(read_manifest(trained / "data.zip"))
-    assert {figures.source: figures.images for figures in data.sources} == {"east": 8, "west": 4}
+    assert {figures.source: figures.images for figures in data.sources} == {"west": 8, "hannover": 4}
     folder = trained / "models" / "chest-mobilenetv2" / "7"
     row = f"| this model | {data.test_accuracy:.3f} | {data.test_balanced_accuracy:.3f} | {data.test_macro_f1:.3f} |"
     assert row in (folder / "METRICS.md").read_text()
@@ -90,53 +100,11 @@ def test_train_chest_measures_what_is_served(trained: Path) -> None:
     assert model.card.training_data.test_accuracy == pytest.approx(np.mean(right))
 
 
-def test_cached_activations_are_those_of_each_picture(trained: Path) -> None:
-    (path,) = (trained / "cache").glob("activations-*.npy")
-    rows = np.load(path)
-    assert rows.shape == (72, 96, 14, 14)
-    torch.manual_seed(2)
-    lower = MobileNetV2().eval().features[:14]
-    with zipfile.ZipFile(trained / "data.zip") as pictures:
-        batch = [prepare_grey(np.asarray(Image.open(io.BytesIO(pictures.read(f"{i}.png")))), SPEC) for i in (0, 47)]
-    with torch.inference_mode():
-        wanted = lower(torch.from_numpy(np.concatenate(batch))).numpy()
-    np.testing.assert_allclose(rows[[0, 47]], wanted, rtol=2e-3, atol=2e-3)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("whole")
-    torch.manual_seed(2)
-    train_whole(
-        make_archive(root / "data.zip", sources=("hannover", "west")),
-        root / "models" / "chest-mobilenetv2" / "8",
-        weights={**MobileNetV2().state_dict(), "classifier.1.bias": torch.zeros(1000)},
-        cache=root / "cache",
-        foreign=None,
-        recipe=WholeRecipe(Recipe(epochs=1, variants=1, seed=3), (32, 48), (1.0, 0.5), 32, (32,), 32),
-    )
-    return root
-
-
-def test_train_whole_writes_a_folder_that_the_shelf_serves(whole: Path) -> None:
-    shelf = Shelf(whole / "models")
-    assert shelf.replay_golden() == ()
-    card = shelf.model("chest-mobilenetv2").card
-    data = card.training_data
-    assert (card.version, card.threshold.for_model_version) == ("8", "8")
-    assert (data.train_images, data.validation_images, data.test_images) == (24, 12, 12)
-    metrics = (whole / "models" / "chest-mobilenetv2" / "8" / "METRICS.md").read_text()
-    rows = [line for line in metrics.splitlines() if line.startswith(("| whole network, ", "| head on frozen"))]
-    assert len(rows) == 6
-    row = f"| this model | {data.test_accuracy:.3f} | {data.test_balanced_accuracy:.3f} | {data.test_macro_f1:.3f} |"
-    assert row in metrics
-
-
-def test_cached_pictures_are_what_serving_prepares(whole: Path) -> None:
-    (path,) = (whole / "cache").glob("pictures-*.npy")
+def test_cached_pictures_are_what_serving_prepares(trained: Path) -> None:
+    (path,) = (trained / "cache").glob("pictures-*.npy")
     rows = np.load(path)
     assert rows.shape == (48, 224, 224)
-    with zipfile.ZipFile(whole / "data.zip") as pictures:
+    with zipfile.ZipFile(trained / "data.zip") as pictures:
         greys = [np.asarray(Image.open(io.BytesIO(pictures.read(f"{index}.png")))) for index in (0, 47)]
     wanted = np.concatenate([prepare_grey(grey, SPEC) for grey in greys])
-    np.testing.assert_array_equal(to_batch(rows[[0, 47]], SPEC).numpy(), wanted)
+    np.testing.assert_array_equal(show_batch(rows[[0, 47]], SPEC, 224).numpy(), wanted)

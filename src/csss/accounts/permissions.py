@@ -36,6 +36,7 @@ class Action(StrEnum):
     MANAGE_USERS = "manage_users"
     READ_AUDIT = "read_audit"
     SEE_OPERATIONS = "see_operations"
+    MANAGE_MODELS = "manage_models"
     OWN_ACCOUNT = "own_account"
 
 
@@ -100,6 +101,7 @@ PERMISSIONS: dict[Action, dict[Role, Relation]] = {
     Action.MANAGE_USERS: {A: Relation.ANY},
     Action.READ_AUDIT: {A: Relation.ANY},
     Action.SEE_OPERATIONS: {A: Relation.ANY},
+    Action.MANAGE_MODELS: {A: Relation.ANY},
     Action.OWN_ACCOUNT: {P: Relation.OWN, D: Relation.OWN, H: Relation.OWN, A: Relation.OWN},
 }
 

@@ -2,38 +2,28 @@
 
 import io
 from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from csss.findings.tables import Analysis
-from csss.foundation.errors import Unprocessable
 from csss.foundation.ids import new_id
 from csss.foundation.work import Work
 from csss.imaging.archive import unpack
+from csss.imaging.quality import QualityCheck, QualityFinding
 from csss.inference.card import Risk
 from csss.inference.prediction import Prediction, UncertainReason, raise_threshold
-from csss.inference.shelf import Model, Shelf
-from csss.studies.tables import Instance, Study
+from csss.inference.shelf import Model
+from csss.studies.tables import Instance
 
 REASON_TEXT: Mapping[str, str] = {
     UncertainReason.LOW_CONFIDENCE: "the model's confidence is below the threshold",
+    UncertainReason.SET_OF_TWO: "a second finding cannot be ruled out",
     UncertainReason.OUT_OF_DISTRIBUTION: "the picture is unlike those the model was made from",
+    UncertainReason.QUALITY: "the picture has a fault",
 }
-
-
-class NoModelFits(Unprocessable):
-    """No model on the shelf accepts this modality and body part; a doctor reads without AI."""
-
-    code = "no-model-fits"
-
-
-def fitting_model(shelf: Shelf, study: Study) -> Model:
-    """Return the model for this examination; raises `NoModelFits`."""
-    models = shelf.fitting(study.modality, study.body_part)
-    if not models:
-        raise NoModelFits(f"No model on the shelf reads {study.modality} of {study.body_part}.")
-    return models[0]
 
 
 def predict(work: Work, instance: Instance, model: Model, *, site_tau: float | None) -> Prediction:
@@ -74,7 +64,12 @@ def keep(work: Work, instance: Instance, model: Model, prediction: Prediction) -
         regions=list(prediction.regions),
         ood_distance=prediction.ood_distance,
         ood_limit=prediction.ood_limit,
-        calibrated=prediction.calibrated,
+        calibration=prediction.calibration,
+        conformal_set=list(prediction.conformal_set),
+        coverage=prediction.coverage,
+        quality=[[str(found.check), found.fault, found.value, found.limit] for found in prediction.quality],
+        gate=asdict(prediction.gate) if prediction.gate else None,
+        phantom=prediction.phantom,
         phantom_trained=model.card.phantom_trained,
         stage_ms={str(stage): round(ms, 3) for stage, ms in prediction.stage_ms},
         heat_blob=heat_blob,
@@ -82,6 +77,12 @@ def keep(work: Work, instance: Instance, model: Model, prediction: Prediction) -
     work.session.add(row)
     work.session.flush()
     return row
+
+
+def quality_finding(entry: list[Any]) -> QualityFinding:
+    """What `keep` wrote down of one quality check."""
+    check, fault, value, limit = entry
+    return QualityFinding(QualityCheck(check), bool(fault), float(value), float(limit))
 
 
 def heat_map(work: Work, analysis: Analysis) -> NDArray[np.float32] | None:

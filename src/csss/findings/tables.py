@@ -35,7 +35,15 @@ class Analysis(Base):
     regions: Mapped[list[str]] = mapped_column(JSON)
     ood_distance: Mapped[float]
     ood_limit: Mapped[float]
-    calibrated: Mapped[bool]
+    calibration: Mapped[str] = mapped_column(String(12))
+    # The labels that cannot be ruled out at this coverage; empty and None for a model without such sets.
+    conformal_set: Mapped[list[str]] = mapped_column(JSON)
+    coverage: Mapped[float | None]
+    # Lists of check, fault, value, limit.
+    quality: Mapped[list[Any]] = mapped_column(JSON)
+    # What the gate took the picture for; None for a model without a gate.
+    gate: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    phantom: Mapped[bool]
     phantom_trained: Mapped[bool]
     stage_ms: Mapped[dict[str, float]] = mapped_column(JSON)
     heat_blob: Mapped[str | None] = mapped_column(String(80))

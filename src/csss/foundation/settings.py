@@ -9,12 +9,13 @@ from enum import StrEnum
 from ipaddress import ip_address
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from csss.foundation.errors import CsssError
+from csss.foundation.thresholds import Thresholds, parse_thresholds
 from csss.foundation.vault import KEY_BYTES
 
 PREFIX = "CSSS_"
@@ -35,6 +36,9 @@ class Environment(StrEnum):
 
 class _Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+_S = TypeVar("_S", bound=_Group)
 
 
 class Smtp(_Group):
@@ -75,6 +79,54 @@ class Signing(_Group):
     password: str | None = Field(None, repr=False)
 
 
+class Inference(_Group):
+    """What runs the models' networks here, and the token that opens the door ``/v2``: without one there is no door."""
+
+    engine: Literal["onnx", "openvino"] = "onnx"
+    token: str | None = Field(None, repr=False)
+
+
+class Remote(_Group):
+    """Models whose network runs on another server: ``NAME=ADDRESS[,NAME=ADDRESS...]``, and the token for those."""
+
+    models: str = ""
+    token: str | None = Field(None, repr=False)
+
+    def addresses(self) -> dict[str, str]:
+        """The address of each remote model by its name; raises `SettingsError`."""
+        found: dict[str, str] = {}
+        for part in filter(None, (piece.strip() for piece in self.models.split(","))):
+            name, _, address = part.partition("=")
+            if not name or name in found or not _may_get_pictures(address):
+                message = (
+                    "CSSS_REMOTE_MODELS must read NAME=ADDRESS[,NAME=ADDRESS...], each name once, each address https "
+                    "(http on this machine only) and without a password, query or fragment"
+                )
+                raise SettingsError(message)
+            found[name] = address
+        return found
+
+
+class ModelSettings(_Group):
+    """The settings that matter where models run without a site: `csss predict` and `csss infer`."""
+
+    model_path: Path | None = None
+    confidence_threshold: str = ""
+    inference: Inference = Inference()
+    remote: Remote = Remote()
+
+    def thresholds(self) -> Thresholds:
+        """The thresholds that this site set, each with the version it was set for; raises `ThresholdForm`."""
+        return parse_thresholds(self.confidence_threshold)
+
+    @model_validator(mode="after")
+    def _check_models(self) -> Self:
+        problems = _inference_problems(self)
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
 class Settings(_Group):
     """All settings. Variables are named ``CSSS_<NAME>`` or ``CSSS_<GROUP>_<NAME>``; ``..._FILE`` reads a file."""
 
@@ -93,13 +145,15 @@ class Settings(_Group):
     allowed_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
     model_path: Path | None = None
-    confidence_threshold: Annotated[float | None, Field(ge=0.5, lt=1.0, allow_inf_nan=False)] = None
+    confidence_threshold: str = ""
     critical_phone: str | None = None
     argon2_profile: str = Field("standard", pattern="^(standard|cheap)$")
     smtp: Smtp = Smtp()
     sessions: Sessions = Sessions()
     approval: Approval = Approval()
     signing: Signing = Signing()
+    inference: Inference = Inference()
+    remote: Remote = Remote()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -123,6 +177,10 @@ class Settings(_Group):
         """Return the master keys by version."""
         return parse_master_keys(self.master_keys)
 
+    def thresholds(self) -> Thresholds:
+        """Return the thresholds that this site set, each with the version it was set for."""
+        return parse_thresholds(self.confidence_threshold)
+
 
 def _problems(settings: Settings) -> list[str]:
     found = []
@@ -136,6 +194,7 @@ def _problems(settings: Settings) -> list[str]:
     if production and (settings.blob_url.startswith("memory:") or settings.database_url in ("sqlite://", "sqlite:///")):
         found.append("CSSS_BLOB_URL and CSSS_DATABASE_URL must name a place that lasts")
     found += _network_problems(settings)
+    found += _inference_problems(settings)
     parts = urlsplit(settings.base_url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
         found.append("CSSS_BASE_URL must be a full address such as https://csss.hospital.example")
@@ -160,6 +219,30 @@ def _network_problems(settings: Settings) -> list[str]:
     if not production and settings.host not in _LOOPBACK:
         found.append("CSSS_HOST must be this machine's loopback for a demo")
     return found
+
+
+def _inference_problems(settings: "Settings | ModelSettings") -> list[str]:
+    found = []
+    token = settings.inference.token
+    if token is not None and (len(token) < 32 or not token.isascii() or _is_weak(token)):
+        found.append("CSSS_INFERENCE_TOKEN must be at least 32 unguessable characters")
+    for parse in (settings.remote.addresses, settings.thresholds):
+        try:
+            parse()
+        except CsssError as problem:
+            found.append(problem.message)
+    return found
+
+
+def _may_get_pictures(address: str) -> bool:
+    """Whether a picture of a person may be sent there: by https, or to this very machine."""
+    try:
+        parts = urlsplit(address)
+        port_is_sound = parts.port is None or parts.port > 0
+    except ValueError:
+        return False
+    plain = bool(parts.hostname) and port_is_sound and not (parts.username or parts.query or parts.fragment)
+    return plain and (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK))
 
 
 def _is_address(text: str) -> bool:
@@ -212,8 +295,30 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         raw.setdefault("jobs_url", raw["database_url"])
     if raw.get("environment") == Environment.DEMO:
         _fill_demo_secrets(raw, data_dir)
+    return _checked(Settings, raw)
+
+
+def load_model_settings(environ: Mapping[str, str] | None = None) -> ModelSettings:
+    """The same for a command that runs models and is no site; whatever else is set is left alone."""
+    source = os.environ if environ is None else environ
+    own = {f"{PREFIX}{name}".upper() for name in _variable_names(ModelSettings)}
+    return _checked(
+        ModelSettings, _gather({name: source[name] for name in source if name.removesuffix("_FILE") in own})
+    )
+
+
+def _variable_names(group: type[_Group]) -> list[str]:
+    """The names of all settings of a group and of the groups in it, without the prefix, in lower case."""
+    names = []
+    for name in group.model_fields:
+        inner = _GROUPS.get(name)
+        names += [f"{name}_{rest}" for rest in inner.model_fields] if inner else [name]
+    return names
+
+
+def _checked(kind: type[_S], raw: dict[str, Any]) -> _S:
     try:
-        return Settings(**raw)
+        return kind(**raw)
     except ValidationError as problem:
         lines = [
             f"{PREFIX}{'_'.join(str(p).upper() for p in error['loc'])}: {error['msg']}"
@@ -278,5 +383,12 @@ def _kept_secret(path: Path, make: Any) -> str:
     return path.read_text().strip()
 
 
-_GROUPS: dict[str, type[_Group]] = {"smtp": Smtp, "sessions": Sessions, "approval": Approval, "signing": Signing}
+_GROUPS: dict[str, type[_Group]] = {
+    "smtp": Smtp,
+    "sessions": Sessions,
+    "approval": Approval,
+    "signing": Signing,
+    "inference": Inference,
+    "remote": Remote,
+}
 _LISTS = ("allowed_origins", "trusted_proxies")

@@ -92,11 +92,47 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
 class Calibration:
-    """How logits become probabilities: ``softmax(logits / temperature)``."""
+    """How logits become probabilities: ``softmax(logits * scale / temperature + bias)``.
 
-    method: Literal["temperature", "identity"]
+    ``scale`` and ``bias`` hold one number per label for the method "vector" (vector scaling of Guo et
+    al. 2017, arXiv:1706.04599) and are empty otherwise.
+    """
+
+    method: Literal["temperature", "vector", "identity"]
     temperature: Annotated[float, Field(gt=0.0, le=100.0)]
+    scale: tuple[Annotated[float, Field(gt=0.0, le=100.0)], ...]
+    bias: tuple[Annotated[float, Field(ge=-100.0, le=100.0)], ...]
     fitted_on: str
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class Conformal:
+    """A label is in a picture's set when its probability reaches ``at_least`` (one number per label).
+
+    Fitted per class on the validation split, so that the true label of each class is in the set with at
+    least the stated coverage (Mondrian conformal prediction; Vovk 2012, arXiv:1209.2673). With
+    ``two_are_uncertain`` a set of two or more makes the result "Uncertain".
+    """
+
+    coverage: Annotated[float, Field(gt=0.5, lt=1.0)]
+    at_least: tuple[Share, ...]
+    fitted_on: str
+    two_are_uncertain: bool
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class GateNeed:
+    """The gate that a picture must pass before this model reads it, in the words of that gate's labels.
+
+    Pictures of ``accepts`` are read; ``phantoms`` are read and say so in every result; ``turned`` and
+    ``inverted`` are read but always "Uncertain"; anything else is refused.
+    """
+
+    model: Annotated[str, Field(pattern=_NAME)]
+    accepts: Annotated[tuple[str, ...], Field(min_length=1)]
+    phantoms: tuple[str, ...]
+    turned: tuple[str, ...]
+    inverted: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
@@ -174,7 +210,8 @@ class ModelCard:
 
     name: Annotated[str, Field(pattern=_NAME)]
     version: Annotated[str, Field(pattern=_VERSION)]
-    task: Literal["classify"]
+    task: Literal["classify", "gate"]
+    purpose: Literal["patients", "comparison"]
     engine: Literal["onnx"]
     modalities: Annotated[tuple[str, ...], Field(min_length=1)]
     body_parts: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -183,6 +220,9 @@ class ModelCard:
     threshold: Threshold
     calibration: Calibration
     ood: OutOfDistribution
+    conformal: Conformal | None
+    gate: GateNeed | None
+    quality: Literal["chest"] | None
     risk: RiskRule
     explanation: Explanation
     intended_use: str
@@ -230,6 +270,7 @@ def load_card(folder: Path) -> ModelCard:
     if encode_card(card) != data:
         raise CardError(f"The card of {card.name} was changed after it was sealed.", code="card-altered")
     _check_labels(card)
+    _check_lengths(card)
     _check_files(card, folder)
     _check_threshold(card)
     return card
@@ -276,6 +317,17 @@ def _check_labels(card: ModelCard) -> None:
         raise CardError("The labels of the card are not distinct.", code="label-duplicate")
     if min(card.input.std) <= 0.0:
         raise CardError("The card is wrong at input.std: not above zero.", code="card-invalid")
+
+
+def _check_lengths(card: ModelCard) -> None:
+    calibration, labels = card.calibration, len(card.labels)
+    wanted = labels if calibration.method == "vector" else 0
+    if len(calibration.scale) != wanted or len(calibration.bias) != wanted:
+        raise CardError("The card is wrong at calibration: another number of labels.", code="card-invalid")
+    if card.conformal is not None and len(card.conformal.at_least) != labels:
+        raise CardError("The card is wrong at conformal: another number of labels.", code="card-invalid")
+    if card.gate is not None and card.task == "gate":
+        raise CardError("The card is wrong at gate: a gate stands behind no other.", code="card-invalid")
 
 
 def _check_files(card: ModelCard, folder: Path) -> None:

@@ -1,24 +1,18 @@
 """Where in the picture the evidence lies: Grad-CAM in closed form, and the names of those regions."""
 
-import functools
-
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from csss.inference.head import Head
+from csss.inference.lungs import GRID, LungFields, fixed_fields
 
 Floats = NDArray[np.float32]
 
-_GRID = 96
 _HOT = 0.5
 _COVERED_SHARE = 0.25
+_ZONES = ("upper", "middle", "lower")
 OUTSIDE = "outside the lung fields"
-
-# Plain geometry of an upright frontal view, as shares of width and height; no lung is segmented.
-# The patient faces the viewer: the patient's right lung lies on the left of the picture.
-_LUNGS = {"right": (0.10, 0.47), "left": (0.53, 0.90)}
-_ZONES = {"upper": (0.12, 0.36), "middle": (0.36, 0.60), "lower": (0.60, 0.84)}
 
 
 def grad_cam(features: Floats, hidden: Floats, head: Head, label_index: int) -> Floats:
@@ -41,33 +35,58 @@ def grad_cam_weights(hidden: Floats, head: Head, label_index: int) -> Floats:
     return weights
 
 
-def name_regions(heat: Floats) -> tuple[str, ...]:
+def name_regions(heat: Floats, lungs: LungFields | None = None) -> tuple[str, ...]:
     """Names of the lung zones under the hot half (>= 0.5 of the peak) of ``heat`` (h, w), hottest first.
 
-    A zone is named when the hot part covers a quarter of it or a quarter of the hot part lies in it;
-    "outside the lung fields" comes first when most of the hot part lies there. The zones are fixed
-    thirds of two rectangles of an upright frontal picture: an estimate, no anatomy. Right and left
-    are the patient's.
+    A zone is a third of the height of one lung field of ``lungs`` (fixed rectangles when not given): an estimate, no
+    anatomy. It is named when the hot part covers a quarter of it or a quarter of the hot part lies in it;
+    "outside the lung fields" comes first when no zone is named, or when most of the hot part lies farther from both
+    fields than half a cell of the heat map, which tells no finer. Right and left are the patient's.
     """
-    grid = np.asarray(Image.fromarray(heat.astype(np.float32)).resize((_GRID, _GRID), Image.Resampling.BILINEAR))
-    hot = grid >= _HOT * float(grid.max())
-    if float(grid.max()) <= 0.0:
+    grid = _on_grid(heat)
+    peak = float(grid.max())
+    if not peak > 0.0:
         return ()
+    fields = lungs or fixed_fields()
+    hot = grid >= _HOT * peak
     total = int(hot.sum())
-    inside = {name: int(hot[place].sum()) for name, place in _zones()}
-    named = [name for name, place in _zones() if inside[name] >= _COVERED_SHARE * min(total, hot[place].size)]
+    zones = _zones(fields)
+    inside = {name: int((hot & zone).sum()) for name, zone in zones}
+    named = [name for name, zone in zones if inside[name] >= max(_COVERED_SHARE * min(total, int(zone.sum())), 1.0)]
     named.sort(key=lambda name: -inside[name])
-    return ((OUTSIDE,) if 2 * sum(inside.values()) < total else ()) + tuple(named)
+    near = _widen(fields.right | fields.left, GRID / (2.0 * max(heat.shape)))
+    away = not named or 2 * int((hot & near).sum()) < total
+    return ((OUTSIDE,) if away else ()) + tuple(named)
 
 
-@functools.cache
-def _zones() -> tuple[tuple[str, tuple[slice, slice]], ...]:
-    return tuple(
-        (f"{side} {zone} zone", (_span(*rows), _span(*columns)))
-        for side, columns in _LUNGS.items()
-        for zone, rows in _ZONES.items()
-    )
+def share_inside(heat: Floats, lungs: LungFields) -> float:
+    """The share in [0, 1] of the sum of ``heat`` (h, w) that lies in the two lung fields; 0 for a cold map.
+
+    Even heat gives the fields' share of the picture, about a quarter: what a map without any aim would reach.
+    """
+    grid = _on_grid(heat)
+    total = float(grid.sum(dtype=np.float64))
+    return float(grid[lungs.right | lungs.left].sum(dtype=np.float64)) / total if total > 0.0 else 0.0
 
 
-def _span(start: float, stop: float) -> slice:
-    return slice(round(start * _GRID), round(stop * _GRID))
+def _on_grid(heat: Floats) -> Floats:
+    whole = Image.fromarray(np.asarray(heat, dtype=np.float32))
+    return np.asarray(whole.resize((GRID, GRID), Image.Resampling.BILINEAR))
+
+
+def _zones(lungs: LungFields) -> tuple[tuple[str, NDArray[np.bool_]], ...]:
+    zones = []
+    for side, field in (("right", lungs.right), ("left", lungs.left)):
+        rows = np.flatnonzero(field.any(axis=1))
+        ends = np.rint(np.linspace(rows[0], rows[-1] + 1, len(_ZONES) + 1)).astype(int)
+        for zone, start, stop in zip(_ZONES, ends, ends[1:], strict=False):
+            third = np.zeros_like(field)
+            third[start:stop] = field[start:stop]
+            zones.append((f"{side} {zone} zone", third))
+    return tuple(zones)
+
+
+def _widen(mask: NDArray[np.bool_], margin: float) -> NDArray[np.bool_]:
+    """The mask and all within so many pixels of it, along rows and columns."""
+    white = Image.fromarray(mask.astype(np.uint8) * np.uint8(255))
+    return np.asarray(white.filter(ImageFilter.BoxBlur(margin))) > 0

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from csss.foundation.errors import CsssError
+from csss.imaging.quality import QualityFinding
 from csss.inference.card import UNCERTAIN, Risk
 
 
@@ -21,7 +22,9 @@ class UncertainReason(StrEnum):
     """Why a result reads "Uncertain" and a person must look without the model's help."""
 
     LOW_CONFIDENCE = "low-confidence"
+    SET_OF_TWO = "set-of-two"
     OUT_OF_DISTRIBUTION = "out-of-distribution"
+    QUALITY = "quality"
 
 
 class Stage(StrEnum):
@@ -29,9 +32,27 @@ class Stage(StrEnum):
 
     READ = "read"
     DECODE = "decode"
+    GATE = "gate"
     PREPARE = "prepare"
     MODEL = "model"
     EXPLAIN = "explain"
+
+
+@dataclass(frozen=True, slots=True)
+class GateVerdict:
+    """What the gate took the picture for: its likeliest label with its share, and how far from the known it lies.
+
+    ``sure`` is False when the share or the distance is beyond the gate's own limits.
+    """
+
+    model: str
+    version: str
+    label: str
+    display: str
+    share: float
+    distance: float
+    limit: float
+    sure: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +63,9 @@ class Prediction:
     ``top_label`` and covers the whole picture (None when the model's maps may not be shown);
     ``input_sha256`` is the hash of the decoded pixels; ``stage_ms`` are wall-clock milliseconds.
     ``ood_distance`` is the feature-space distance that was compared with ``ood_limit``.
+    ``conformal_set`` are the labels that cannot be ruled out at the stated ``coverage``; ``quality`` is
+    what the checks of the picture found; ``gate`` what it was taken for; ``phantom`` tells that it is a
+    drawing of this product and no picture of a person. ``calibration`` names the method.
     """
 
     label: str
@@ -56,11 +80,16 @@ class Prediction:
     heat: NDArray[np.float32] | None
     ood_distance: float
     ood_limit: float
+    conformal_set: tuple[str, ...]
+    coverage: float | None
+    quality: tuple[QualityFinding, ...]
+    gate: GateVerdict | None
+    phantom: bool
     input_sha256: str
     model: str
     version: str
     model_sha256: str
-    calibrated: bool
+    calibration: str
     stage_ms: tuple[tuple[Stage, float], ...]
 
 
@@ -84,3 +113,13 @@ def raise_threshold(prediction: Prediction, tau: float, *, floor: Risk) -> Predi
         uncertain_reasons=tuple(reasons),
         risk=max(prediction.risk, floor, key=lambda risk: risk.rank),
     )
+
+
+def join_stages(
+    first: tuple[tuple[Stage, float], ...], second: tuple[tuple[Stage, float], ...]
+) -> tuple[tuple[Stage, float], ...]:
+    """The times of two parts of one prediction; a stage that both have is added up."""
+    total: dict[Stage, float] = {}
+    for stage, spent_ms in (*first, *second):
+        total[stage] = total.get(stage, 0.0) + spent_ms
+    return tuple((stage, total[stage]) for stage in Stage if stage in total)

@@ -1,6 +1,7 @@
 """The one preprocessing: what a network sees of a picture, in serving and in training alike."""
 
 import functools
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,8 +9,24 @@ from PIL import Image
 
 from csss.foundation.errors import Unprocessable
 from csss.imaging.render import to_display
-from csss.imaging.volume import Volume
+from csss.imaging.volume import Volume, pixel_sha256
 from csss.inference.card import InputSpec
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """What models are shown: ``grey`` uint8 (rows, columns) as on the screen; ``sha256`` of the decoded pixels."""
+
+    grey: NDArray[np.uint8]
+    sha256: str
+
+
+def open_picture(volume: Volume) -> Picture:
+    """The picture of a single frame, made once for every model that looks at it.
+
+    Raises Unprocessable ``one-picture-needed`` for a volume of several frames or slices.
+    """
+    return Picture(display_grey(volume), pixel_sha256(volume))
 
 
 def prepare(volume: Volume, spec: InputSpec) -> NDArray[np.float32]:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Protocol
@@ -19,15 +19,25 @@ from csss.inference.shelf import Model, Shelf, accepts
 COLUMNS = (
     "file",
     "label",
+    "top_label",
     "confidence",
     "threshold",
     "uncertain",
     "uncertain_reasons",
+    "conformal_set",
+    "coverage",
+    "ood_distance",
+    "ood_limit",
+    "quality",
+    "gate",
+    "phantom",
     "risk",
     "regions",
     "probabilities",
     "model",
     "version",
+    "calibration",
+    "model_sha256",
     "sha256",
     "milliseconds",
     "error",
@@ -65,6 +75,38 @@ class FileReading:
     stage_ms: tuple[tuple[Stage, float], ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class FileReader:
+    """Reads one file after the other with ``model``.
+
+    ``modality`` and ``body_part`` are taken for files that do not state their own; a file that states
+    another kind gets the error ``no-model-fits``.
+    """
+
+    model: Model
+    decoder: Decoder
+    modality: str = "DX"
+    body_part: str = "CHEST"
+
+    def read(self, file: Path) -> FileReading:
+        """What came of ``file``; every refusal is a reading with its error code, never an exception."""
+        stages: list[tuple[Stage, float]] = []
+        sha256: str | None = None
+        try:
+            started = perf_counter()
+            kind, data = _load(file)
+            sha256 = hashlib.sha256(data).hexdigest()
+            loaded = perf_counter()
+            stages.append((Stage.READ, 1000.0 * (loaded - started)))
+            volume = self.decoder.decode(data, kind)
+            stages.append((Stage.DECODE, 1000.0 * (perf_counter() - loaded)))
+            _check_fits(volume, self.model, self.modality, self.body_part)
+            prediction = self.model.predict(volume)
+        except CsssError as error:
+            return FileReading(str(file), sha256, None, None, FileError(error.code, error.message), tuple(stages))
+        return FileReading(str(file), sha256, volume, prediction, None, (*stages, *prediction.stage_ms))
+
+
 def predict_files(
     paths: Iterable[Path],
     *,
@@ -76,14 +118,12 @@ def predict_files(
 ) -> Iterator[FileReading]:
     """One reading per file, in the order given; folders are walked in sorted order, hidden files skipped.
 
-    ``modality`` and ``body_part`` are taken for files that do not state their own; a file that states
-    another kind gets the error ``no-model-fits``. Every refusal of a file is a reading with its error
-    code, never an exception. Raises NotFound ``model-unknown`` and CardError before the first file.
+    Raises NotFound ``model-unknown`` and CardError before the first file.
     """
     chosen = shelf.model(model)
     chosen.open()
-    files = (file for path in paths for file in _walk(path))
-    return (_read(file, chosen, decoder, modality, body_part) for file in files)
+    reader = FileReader(chosen, decoder, modality, body_part)
+    return (reader.read(file) for path in paths for file in walk_files(path))
 
 
 def to_json(reading: FileReading) -> str:
@@ -97,34 +137,19 @@ def to_row(reading: FileReading) -> tuple[str, ...]:
     refusal = content.pop("error", None)
     if isinstance(refusal, dict):
         content |= {"error": refusal["code"], "message": refusal["message"]}
+    if reading.prediction is not None:
+        content["quality"] = [finding.check for finding in reading.prediction.quality]
     return tuple(_cell(content.get(column)) for column in COLUMNS)
 
 
-def _walk(path: Path) -> Iterator[Path]:
+def walk_files(path: Path) -> Iterator[Path]:
+    """``path`` itself, or every file below a folder in sorted order, hidden files and folders skipped."""
     if not path.is_dir():
         yield path
         return
     for folder, below, names in os.walk(path):
         below[:] = sorted(name for name in below if not name.startswith("."))
         yield from (Path(folder, name) for name in sorted(names) if not name.startswith("."))
-
-
-def _read(file: Path, model: Model, decoder: Decoder, modality: str, body_part: str) -> FileReading:
-    stages: list[tuple[Stage, float]] = []
-    sha256: str | None = None
-    try:
-        started = perf_counter()
-        kind, data = _load(file)
-        sha256 = hashlib.sha256(data).hexdigest()
-        loaded = perf_counter()
-        stages.append((Stage.READ, 1000.0 * (loaded - started)))
-        volume = decoder.decode(data, kind)
-        stages.append((Stage.DECODE, 1000.0 * (perf_counter() - loaded)))
-        _check_fits(volume, model, modality, body_part)
-        prediction = model.predict(volume)
-    except CsssError as error:
-        return FileReading(str(file), sha256, None, None, FileError(error.code, error.message), tuple(stages))
-    return FileReading(str(file), sha256, volume, prediction, None, (*stages, *prediction.stage_ms))
 
 
 def _load(file: Path) -> tuple[FileKind, bytes]:
@@ -169,10 +194,18 @@ def _content(reading: FileReading) -> dict[str, object]:
         "threshold": prediction.tau,
         "uncertain": prediction.uncertain,
         "uncertain_reasons": list(prediction.uncertain_reasons),
+        "conformal_set": list(prediction.conformal_set),
+        "coverage": prediction.coverage,
+        "ood_distance": prediction.ood_distance,
+        "ood_limit": prediction.ood_limit,
+        "quality": [asdict(finding) for finding in prediction.quality],
+        "gate": asdict(prediction.gate) if prediction.gate else None,
+        "phantom": prediction.phantom,
         "risk": prediction.risk,
         "regions": list(prediction.regions),
         "model": prediction.model,
         "version": prediction.version,
+        "calibration": prediction.calibration,
         "model_sha256": prediction.model_sha256,
         "sha256": reading.sha256,
         "milliseconds": {stage: round(value, 3) for stage, value in reading.stage_ms},

@@ -1,14 +1,16 @@
 """The models on disk, found by their cards, opened once, and replayed against their golden case."""
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
 
 from csss.foundation.errors import CsssError, NotFound
 from csss.imaging.volume import Volume
+from csss.inference.batching import Batched
 from csss.inference.card import (
     GOLDEN_FILE,
     HEAD_FILE,
@@ -19,10 +21,12 @@ from csss.inference.card import (
     load_card,
     read_listed,
 )
-from csss.inference.engines import ENGINES, Engine
+from csss.inference.engines import Engine, EngineChoice, count_lanes
+from csss.inference.gate import UNGATED, Admission, admit, verdict_of
 from csss.inference.golden import Golden, read_golden
 from csss.inference.head import Head, read_head
-from csss.inference.prediction import Prediction
+from csss.inference.prediction import Prediction, Stage, join_stages
+from csss.inference.prepare import Picture, open_picture
 from csss.inference.tasks import TASKS
 
 PROBABILITY_TOLERANCE = 1e-4
@@ -48,21 +52,60 @@ class _Opened:
 class Model:
     """One checked version of a model; its network is opened at the first prediction, once for all threads."""
 
-    def __init__(self, card: ModelCard, folder: Path, threads: int) -> None:
+    def __init__(self, card: ModelCard, folder: Path, threads: int, engines: EngineChoice) -> None:
         self.card = card
         self.folder = folder
+        self.gate: Model | None = None
         self._threads = threads
+        self._engines = engines
         self._lock = threading.Lock()
         self._opened: _Opened | None = None
 
     def open(self) -> None:
-        """Open the network now instead of at the first prediction. Raises CardError."""
+        """Open the network, and that of the gate, now instead of at the first prediction.
+
+        The golden case is replayed where another engine than the default answers. Raises CardError.
+        """
         self._open()
+        if self.gate is not None:
+            self.gate.open()
+        if self._engines.needs_proof(self.card):
+            self.replay_golden()
 
     def predict(self, volume: Volume) -> Prediction:
-        """What the model says about ``volume``. Raises InferenceRefused, Unprocessable, CardError."""
+        """What the model says about ``volume``, after its gate has let the picture pass.
+
+        Raises NotThisKind, InferenceRefused, Unprocessable, CardError.
+        """
+        started = perf_counter()
+        picture = open_picture(volume)
+        opened = perf_counter()
+        admission = self._admit(picture)
+        admitted = perf_counter()
+        prediction = self._run(picture, admission)
+        stages = [(Stage.PREPARE, 1000.0 * (opened - started))]
+        if self.card.gate is not None:
+            stages.append((Stage.GATE, 1000.0 * (admitted - opened)))
+        return replace(prediction, stage_ms=join_stages(tuple(stages), prediction.stage_ms))
+
+    def features(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The network's bare feature maps (n, K, h, w) of prepared pictures (n, 3, height, width): no statement.
+
+        For another site that runs this network from afar and holds the head, gate and rules itself.
+        Raises InferenceRefused, CardError.
+        """
+        return self._open().engine.run(batch)
+
+    def _admit(self, picture: Picture) -> Admission:
+        if self.card.gate is None:
+            return UNGATED
+        if self.gate is None:
+            raise CardError(f"{self.card.name} is never asked without its gate.", code="gate-missing")
+        return admit(verdict_of(self.gate._run(picture, UNGATED), self.gate.card), self.card.gate)
+
+    def _run(self, picture: Picture, admission: Admission) -> Prediction:
         opened = self._open()
-        return TASKS[self.card.task](volume, self.card, opened.head, opened.engine)
+        return TASKS[self.card.task](picture, self.card, opened.head, opened.engine, admission)
 
     def replay_golden(self) -> None:
         """Predict the golden case again and compare. Raises CardError ``golden-differs``.
@@ -91,7 +134,8 @@ class Model:
         head = read_head(self._read(HEAD_FILE))
         if head.label_count != len(self.card.labels):
             raise CardError("The head of the model has another number of labels.", code="head-invalid")
-        return _Opened(ENGINES[self.card.engine](self._read(MODEL_FILE), self._threads), head)
+        engine = self._engines.open(self.card, self._read(MODEL_FILE), self._threads)
+        return _Opened(Batched(engine, lanes=count_lanes(self._threads)), head)
 
     def _read(self, name: str) -> bytes:
         # Checked here again: the file may have been changed since the card was loaded.
@@ -102,26 +146,28 @@ class Shelf:
     """All model versions under ``root`` (``root/<name>/<version>/card.json``).
 
     A folder with any problem is never served; it is listed in ``problems``. ``threads`` is the number
-    of processor threads that one prediction may use.
+    of processor threads that one prediction may use; ``engines`` says what runs the networks.
     """
 
-    def __init__(self, root: Path, *, threads: int = 1) -> None:
+    def __init__(self, root: Path, *, threads: int = 1, engines: EngineChoice | None = None) -> None:
         self.root = root
         models: list[Model] = []
         problems: list[ShelfProblem] = []
         for folder in sorted(path for path in root.glob("*/*") if path.is_dir() and path.name[0] != "."):
             try:
-                models.append(_load_model(folder, threads))
+                models.append(_load_model(folder, threads, engines or EngineChoice()))
             except CardError as error:
                 problems.append(_problem(folder, root, error))
         self.models = tuple(models)
-        self.problems = tuple(problems)
+        self.problems = tuple(problems) + _strangers(models, engines or EngineChoice())
+        self._find_gates()
 
     def fitting(self, modality: str | None, body_part: str | None) -> list[Model]:
         """The newest version of each model that accepts this modality and body part (None = not stated)."""
         newest: dict[str, Model] = {}
         for model in sorted(self.models, key=_version_key):
-            if accepts(model.card, modality, body_part):
+            read_for_patients = model.card.task == "classify" and model.card.purpose == "patients"
+            if read_for_patients and accepts(model.card, modality, body_part):
                 newest[model.card.name] = model
         return [newest[name] for name in sorted(newest)]
 
@@ -138,12 +184,14 @@ class Shelf:
         return max(found, key=_version_key)
 
     def take_off_failing(self) -> tuple[ShelfProblem, ...]:
-        """Replay every golden case and serve no model whose case differs here; return all problems of the shelf."""
+        """Replay every golden case and serve no model whose case differs here; return all problems of the shelf.
+
+        A model whose gate falls goes with it.
+        """
         self.problems = self.replay_golden()
         failed = {problem.folder for problem in self.problems}
-        self.models = tuple(
-            model for model in self.models if model.folder.relative_to(self.root).as_posix() not in failed
-        )
+        self.models = tuple(model for model in self.models if _place(model.folder, self.root) not in failed)
+        self._find_gates()
         return self.problems
 
     def replay_golden(self) -> tuple[ShelfProblem, ...]:
@@ -156,31 +204,80 @@ class Shelf:
                 failed.append(_problem(model.folder, self.root, error))
         return self.problems + tuple(failed)
 
+    def _find_gates(self) -> None:
+        """Give each model the newest version of its gate; one without a fitting gate is not served."""
+        gates = {model.card.name: model for model in sorted(self.models, key=_version_key) if model.card.task == "gate"}
+        served: list[Model] = []
+        problems: list[ShelfProblem] = []
+        for model in self.models:
+            try:
+                model.gate = _fitting_gate(model.card, gates)
+                served.append(model)
+            except CardError as error:
+                problems.append(_problem(model.folder, self.root, error))
+        self.models = tuple(served)
+        self.problems += tuple(problems)
+
 
 def accepts(card: ModelCard, modality: str | None, body_part: str | None) -> bool:
     """Whether ``card`` reads pictures of this modality and body part (None or empty = not stated)."""
-    return _listed(modality, card.modalities) and _listed(body_part, card.body_parts)
+    return accepts_listed(card.modalities, card.body_parts, modality, body_part)
+
+
+def accepts_listed(
+    modalities: tuple[str, ...], body_parts: tuple[str, ...], modality: str | None, body_part: str | None
+) -> bool:
+    """The same of a card that is not at hand, by the lists it had."""
+    return _listed(modality, modalities) and _listed(body_part, body_parts)
 
 
 def _listed(value: str | None, accepted: tuple[str, ...]) -> bool:
     return (value or "").strip().upper() in accepted or (not (value or "").strip() and UNSTATED in accepted)
 
 
-def _load_model(folder: Path, threads: int) -> Model:
+def _load_model(folder: Path, threads: int, engines: EngineChoice) -> Model:
     card = load_card(folder)
     if (folder.parent.name, folder.name) != (card.name, card.version):
         raise CardError("The folder is named after another model or version.", code="card-misplaced")
-    return Model(card, folder, threads)
+    return Model(card, folder, threads, engines)
+
+
+def _strangers(models: list[Model], engines: EngineChoice) -> tuple[ShelfProblem, ...]:
+    """A model that is said to run elsewhere and is not here at all: most likely its name is mistyped."""
+    message = "It is said to run on another server, but there is no such model on the shelf."
+    known = {model.card.name for model in models}
+    return tuple(ShelfProblem(name, "remote-unknown", message) for name in engines.remote if name not in known)
+
+
+def _fitting_gate(card: ModelCard, gates: dict[str, Model]) -> Model | None:
+    need = card.gate
+    if need is None:
+        return None
+    gate = gates.get(need.model)
+    if gate is None:
+        raise CardError(f"{card.name} is never asked without the gate {need.model}.", code="gate-missing")
+    named = (*need.accepts, *need.phantoms, *need.turned, *need.inverted)
+    unknown = [name for name in named if gate.card.label(name) is None]
+    if unknown:
+        raise CardError(f"The gate {need.model} does not know {', '.join(unknown)}.", code="gate-mismatch")
+    return gate
 
 
 def _problem(folder: Path, root: Path, error: CardError) -> ShelfProblem:
-    return ShelfProblem(folder.relative_to(root).as_posix(), error.code, error.message)
+    return ShelfProblem(_place(folder, root), error.code, error.message)
+
+
+def _place(folder: Path, root: Path) -> str:
+    return folder.relative_to(root).as_posix()
+
+
+def version_order(version: str) -> tuple[tuple[int, str], ...]:
+    """Where a version stands among others: 2 before 10, numbers before words."""
+    return tuple((int(part), "") if part.isdecimal() else (10**9, part) for part in version.split("."))
 
 
 def _version_key(model: Model) -> tuple[tuple[int, str], ...]:
-    """Versions in order: 2 before 10, numbers before words."""
-    parts = model.card.version.split(".")
-    return tuple((int(part), "") if part.isdecimal() else (10**9, part) for part in parts)
+    return version_order(model.card.version)
 
 
 def _agree(golden: Golden, prediction: Prediction) -> bool:

@@ -4,6 +4,8 @@ from csss.accounts import tables as accounts
 from csss.audit import AuditEvent
 from csss.delivery import tables as delivery
 from csss.findings import tables as findings
+from csss.findings.choices import ModelChoice
+from csss.findings.shadowed import ShadowAnalysis
 from csss.foundation.database import Base
 from csss.foundation.jobs import JobRequest
 from csss.pathway import tables as pathway
@@ -15,7 +17,9 @@ __all__ = [
     "AuditEvent",
     "Base",
     "JobRequest",
+    "ModelChoice",
     "Patient",
+    "ShadowAnalysis",
     "accounts",
     "delivery",
     "findings",

@@ -5,11 +5,15 @@ from uuid import UUID
 from csss.accounts.actor import Actor
 from csss.accounts.permissions import Action
 from csss.findings import analyse as findings
+from csss.findings import choices
+from csss.findings.standing import shadows, speaker
 from csss.foundation.errors import CsssError, Unprocessable
+from csss.foundation.thresholds import Thresholds
 from csss.foundation.work import Work
 from csss.inference.shelf import Shelf
 from csss.pathway.access import find_case
 from csss.pathway.moves import check_state, check_version, move
+from csss.pathway.shadowing import request_shadows
 from csss.pathway.states import State, Step
 from csss.pathway.submit import request_analysis
 from csss.pathway.tables import Case
@@ -19,8 +23,8 @@ MAX_AI_ATTEMPTS = 3
 MIN_REASON = 3
 
 
-def analyse(work: Work, case_id: UUID, *, shelf: Shelf, site_tau: float | None) -> None:
-    """Run the fitting model on a case that waits for it; the work of the job ``analyse``.
+def analyse(work: Work, case_id: UUID, *, shelf: Shelf, thresholds: Thresholds) -> None:
+    """Run the model that speaks on a case that waits for it, and ask for its shadows; the work of the job ``analyse``.
 
     The engine runs a job in one place at a time, so a case found in AI_RUNNING was left by a worker that died: it
     fails (T07) and is tried again (T08) under a new revision. An answer of the old run would meet another
@@ -38,15 +42,17 @@ def analyse(work: Work, case_id: UUID, *, shelf: Shelf, site_tau: float | None) 
     move(work, case, Step.START_AI, None, detail={"attempt": case.ai_attempts})
     instance = work.session.get_one(Instance, case.instance_id)
     study = instance.series.study
+    standing = choices.standing(work)
     work.pause()
     try:
-        model = findings.fitting_model(shelf, study)
-        prediction = findings.predict(work, instance, model, site_tau=site_tau)
+        chosen = speaker(standing, shelf, thresholds, modality=study.modality, body_part=study.body_part)
+        prediction = findings.predict(work, instance, chosen.model, site_tau=chosen.site_tau)
     except CsssError as problem:
         move(work, case, Step.AI_ERROR, None, reason_code=problem.code, reason=problem.message)
         return
-    row = findings.keep(work, instance, model, prediction)
+    row = findings.keep(work, instance, chosen.model, prediction)
     case.analysis_id = row.id
+    case.phantom = case.phantom or row.phantom
     move(
         work,
         case,
@@ -54,6 +60,8 @@ def analyse(work: Work, case_id: UUID, *, shelf: Shelf, site_tau: float | None) 
         None,
         detail={"model": row.model, "version": row.model_version, "uncertain": row.uncertain, "tau": row.tau},
     )
+    beside = shadows(standing, chosen.model, shelf=shelf, modality=study.modality, body_part=study.body_part)
+    request_shadows(work, row, beside)
 
 
 def retry_ai(work: Work, actor: Actor, *, case_id: UUID, expected_version: int | None = None) -> Case:

@@ -100,6 +100,9 @@ class AiFacts:
     risk: str
     uncertain_reasons: tuple[str, ...] = ()
     regions: tuple[str, ...] = ()
+    quality: tuple[str, ...] = ()
+    not_ruled_out: tuple[str, ...] = ()
+    coverage: float | None = None
     phantom_trained: bool = False
     out_of_distribution: bool = False
 

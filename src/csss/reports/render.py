@@ -226,11 +226,19 @@ def _picture_words(content: ReportContent) -> dict[str, str]:
     }
 
 
+def _set_words(ai: AiFacts) -> str | None:
+    if ai.out_of_distribution or ai.coverage is None:
+        return None
+    return (
+        f"{', '.join(_label(name) for name in ai.not_ruled_out)} (set with {_percent(ai.coverage)} coverage per class)"
+    )
+
+
 def _ai(ai: AiFacts) -> dict[str, Any]:
     # Shares of classes for a picture unlike all that the model knows are numbers without a meaning: not printed.
     ranked = sorted(ai.probabilities, key=lambda item: -item.probability) if not ai.out_of_distribution else []
     likeliest = None if ai.label == ai.top_label or ai.out_of_distribution else _label(ai.top_label)
-    cautions = [*ai.uncertain_reasons]
+    cautions = [*ai.uncertain_reasons, *ai.quality]
     if ai.phantom_trained:
         cautions.append("This model was trained on computer-made images and is not valid for patients.")
     return {
@@ -240,6 +248,7 @@ def _ai(ai: AiFacts) -> dict[str, Any]:
             ("Likeliest class", likeliest),
             ("Confidence", None if ai.out_of_distribution else _percent(ai.confidence)),
             ("Threshold", _percent(ai.tau)),
+            ("Not ruled out", _set_words(ai)),
             ("Order of attention", ai.risk),
             ("Regions", ", ".join(ai.regions)),
             ("Model", f"{ai.model}, version {ai.version}"),

@@ -103,8 +103,11 @@ async def answer(request: Request, error: CsssError, *, headers: dict[str, str] 
     headers = dict(headers or {})
     if "retry_after_seconds" in error.facts:
         headers["Retry-After"] = str(error.facts["retry_after_seconds"])
-    if error.status == 401 and request.url.path.startswith("/api/"):
+    by_protocol = f"{request.url.path}/".startswith("/v2/")
+    if error.status == 401 and (by_protocol or request.url.path.startswith("/api/")):
         headers["WWW-Authenticate"] = "Bearer"
+    if by_protocol:  # the Open Inference Protocol has its own form of an error
+        return JSONResponse({"error": error.message}, status_code=error.status, headers=headers)
     if not request.url.path.startswith("/api/") and _wants_page(request):
         page = getattr(request.app.state, "error_page", None)
         if page is not None:

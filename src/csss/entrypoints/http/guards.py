@@ -98,7 +98,7 @@ def _add_headers(request: Request, response: Response) -> None:
     headers["Permissions-Policy"] = "camera=(), microphone=(), geolocation=()"
     headers["X-Request-Id"] = request.state.request_id
     if not request.url.path.startswith("/static/"):
-        headers["Cache-Control"] = "no-store"
+        headers.setdefault("Cache-Control", "no-store")
     if settings.secure:
         headers["Strict-Transport-Security"] = "max-age=63072000; includeSubDomains"
     fresh = getattr(request.state, "new_visitor", None)
@@ -167,7 +167,14 @@ def _limit(request: Request) -> int:
     has_credentials = "authorization" in request.headers or cookie_name(parts_of(request).settings) in request.cookies
     if request.url.path in UPLOADS and has_credentials:
         return parts_of(request).limits.dicom_bytes + FORM_OVERHEAD_BYTES
+    if _is_tensor(request) and has_credentials:
+        return parts_of(request).limits.dicom_bytes
     return JSON_BYTES
+
+
+def _is_tensor(request: Request) -> bool:
+    """Whether a request goes to the inference door, which reads no body without its token and has its own limit."""
+    return request.url.path.startswith("/v2/models/") and request.url.path.endswith("/infer")
 
 
 def _too_large(limit: int) -> TooLarge:

@@ -15,6 +15,7 @@ from csss.entrypoints.web import (
     doctor_desk,
     joining,
     mail,
+    model_desk,
     models,
     patient_desk,
     pharmacist_desk,
@@ -49,6 +50,7 @@ def mount(app: FastAPI) -> None:
         scan_steps,
         reports,
         models,
+        model_desk,
         mail,
     ):
         app.include_router(room.router)

@@ -193,7 +193,9 @@ MODALITIES: dict[str, str] = {
 
 REASONS_UNCERTAIN: dict[str, str] = {
     "low-confidence": "No class is likely enough: the highest probability is below the threshold.",
+    "set-of-two": "A second class cannot be ruled out.",
     "out-of-distribution": "The picture is unlike those the model was made from, so its numbers mean little.",
+    "quality": "The picture has a fault that makes a reading unsafe.",
 }
 
 DELIVERIES: dict[DeliveryStatus, tuple[str, Tone]] = {

@@ -51,6 +51,10 @@ FLASHES: dict[str, str] = {
     "user-disabled": "The account is closed and its sessions have ended.",
     "link-mailed": "A link is on its way to that person by mail. It works once, for 24 hours.",
     "user-enabled": "The account is open again.",
+    "model-activated": "Decided. This version reads every scan from now on.",
+    "model-rolled-back": "Rolled back. The earlier version reads every scan from now on.",
+    "shadow-started": "The shadow reads along from the next scan on. Nobody sees what it says.",
+    "shadow-stopped": "The shadow is stopped. What it said stays on its page.",
 }
 
 

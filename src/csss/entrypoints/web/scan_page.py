@@ -11,8 +11,10 @@ from csss.accounts.tables import Role, StepUp, StepUpMethod, User
 from csss.entrypoints.http.parts import parts_of
 from csss.entrypoints.web import present
 from csss.entrypoints.web.rendering import Refusal, page
+from csss.findings.analyse import quality_finding
 from csss.foundation.errors import NotFound
 from csss.foundation.work import Work
+from csss.imaging.quality import words
 from csss.inference.card import ModelCard
 from csss.inference.shelf import Shelf
 from csss.pathway import worklist
@@ -76,6 +78,7 @@ def scan_page(request: Request, work: Work, actor: Actor, view: CaseView, refusa
         own_signature=_is_own_signature(actor, view),
         reject_reasons=REJECT_REASONS,
         uncertain_words=present.REASONS_UNCERTAIN,
+        quality=_quality(view),
         least_acknowledgement=MIN_ACKNOWLEDGEMENT,
         orphan=_is_orphan(actor, view, refusal),
         refusal=refusal,
@@ -99,6 +102,14 @@ def _labels(view: CaseView) -> list[tuple[str, float]]:
         return []
     pairs = [(present.label_text(view.analysis, name), float(share)) for name, share in view.analysis.probabilities]
     return sorted(pairs, key=lambda pair: -pair[1])
+
+
+def _quality(view: CaseView) -> list[tuple[bool, str]]:
+    """What the checks of the picture found, faults first, in words."""
+    if view.analysis is None:
+        return []
+    found = [quality_finding(entry) for entry in view.analysis.quality]
+    return [(finding.fault, words(finding)) for finding in sorted(found, key=lambda finding: not finding.fault)]
 
 
 def _conclusions(shelf: Shelf, view: CaseView, card: ModelCard | None) -> list[str]:

@@ -1,10 +1,6 @@
-"""ENGINES: what runs a model file, by the name that a card gives."""
+"""ENGINES: what runs a model file on this machine, and EngineChoice: which engine a site wants for which model."""
 
-from collections.abc import Callable
+from csss.inference.engines.base import Engine, RemoteModel, count_lanes
+from csss.inference.engines.choice import ENGINES, EngineChoice
 
-from csss.inference.engines.base import Engine
-from csss.inference.engines.onnx import open_onnx
-
-ENGINES: dict[str, Callable[[bytes, int], Engine]] = {"onnx": open_onnx}
-
-__all__ = ["ENGINES", "Engine"]
+__all__ = ["ENGINES", "Engine", "EngineChoice", "RemoteModel", "count_lanes"]

@@ -5,9 +5,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from csss.inference.card import CardError
+from csss.inference.engines.base import FEATURES
 from csss.inference.prediction import InferenceRefused
-
-FEATURES = "features"
 
 
 class OnnxEngine:

@@ -2,13 +2,17 @@
 
 from collections.abc import Callable
 
-from csss.imaging.volume import Volume
 from csss.inference.card import ModelCard
 from csss.inference.engines import Engine
+from csss.inference.gate import Admission
 from csss.inference.head import Head
 from csss.inference.prediction import Prediction
+from csss.inference.prepare import Picture
 from csss.inference.tasks.classify import classify
 
-TASKS: dict[str, Callable[[Volume, ModelCard, Head, Engine], Prediction]] = {"classify": classify}
+TASKS: dict[str, Callable[[Picture, ModelCard, Head, Engine, Admission], Prediction]] = {
+    "classify": classify,
+    "gate": classify,
+}
 
 __all__ = ["TASKS"]

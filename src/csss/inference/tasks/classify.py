@@ -6,13 +6,15 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from csss.imaging.volume import Volume, pixel_sha256
-from csss.inference.card import MODEL_FILE, UNCERTAIN, ModelCard, Risk
+from csss.imaging.quality import check_chest
+from csss.inference.card import MODEL_FILE, UNCERTAIN, Calibration, Conformal, ModelCard, Risk
 from csss.inference.engines import Engine
 from csss.inference.explain import grad_cam, name_regions
+from csss.inference.gate import UNGATED, Admission
 from csss.inference.head import Head
+from csss.inference.lungs import check_fields, estimate_lungs
 from csss.inference.prediction import InferenceRefused, Prediction, Stage, UncertainReason
-from csss.inference.prepare import prepare
+from csss.inference.prepare import Picture, prepare_grey
 
 Floats = NDArray[np.float32]
 
@@ -32,52 +34,83 @@ class Verdict:
         return bool(self.reasons)
 
 
-def classify(volume: Volume, card: ModelCard, head: Head, engine: Engine) -> Prediction:
-    """What the model of ``card`` says about ``volume``.
+def classify(
+    picture: Picture, card: ModelCard, head: Head, engine: Engine, admission: Admission = UNGATED
+) -> Prediction:
+    """What the model of ``card`` says about ``picture``, under the reserves of its ``admission``.
 
-    Raises InferenceRefused when the network's answer is no finite probability vector (never a class
-    then), Unprocessable when the volume is not a single picture.
+    Raises InferenceRefused when the network's answer is no finite probability vector (never a class then).
     """
     started = perf_counter()
-    batch = prepare(volume, card.input)
+    lungs = estimate_lungs(picture.grey) if card.quality == "chest" else None
+    quality = (*admission.faults, *((*check_chest(picture.grey), *check_fields(lungs)) if lungs else ()))
+    batch = prepare_grey(picture.grey, card.input)
     prepared = perf_counter()
     features = _single(engine.run(batch), head)
     # Overflow needs no warning here: what it leaves is not finite, and `judge` refuses that.
     with np.errstate(over="ignore", invalid="ignore"):
         pooled = features.mean(axis=(1, 2))
         hidden, logits = head.logits(pooled)
-        probabilities = soften(logits, card.calibration.temperature)
+        probabilities = calibrate(logits, card.calibration)
         distance = head.distance(pooled)
     verdict = judge(probabilities, len(card.labels), card.threshold.tau, distance, card.ood.limit)
+    chosen = choose_set(probabilities, card.conformal)
+    reasons = _all_reasons(verdict, card.conformal, chosen, admission, any(finding.fault for finding in quality))
     ran = perf_counter()
     heat = grad_cam(features, hidden, head, verdict.top_index) if card.explanation.shown else None
-    regions = name_regions(heat) if heat is not None else ()
+    regions = name_regions(heat, lungs) if heat is not None else ()
     explained = perf_counter()
     names = tuple(label.name for label in card.labels)
     return Prediction(
-        label=UNCERTAIN if verdict.uncertain else names[verdict.top_index],
+        label=UNCERTAIN if reasons else names[verdict.top_index],
         top_label=names[verdict.top_index],
         confidence=verdict.confidence,
         probabilities=tuple(zip(names, (float(p) for p in probabilities), strict=True)),
         tau=card.threshold.tau,
-        uncertain=verdict.uncertain,
-        uncertain_reasons=verdict.reasons,
-        risk=rate_risk(probabilities, verdict.uncertain, card),
+        uncertain=bool(reasons),
+        uncertain_reasons=reasons,
+        risk=rate_risk(probabilities, bool(reasons), card),
         regions=regions,
         heat=heat,
         ood_distance=distance,
         ood_limit=card.ood.limit,
-        input_sha256=pixel_sha256(volume),
+        conformal_set=tuple(names[index] for index in chosen),
+        coverage=card.conformal.coverage if card.conformal else None,
+        quality=quality,
+        gate=admission.verdict,
+        phantom=admission.phantom,
+        input_sha256=picture.sha256,
         model=card.name,
         version=card.version,
         model_sha256=card.file_sha256(MODEL_FILE) or "",
-        calibrated=card.calibration.method != "identity",
+        calibration=card.calibration.method,
         stage_ms=(
             (Stage.PREPARE, 1000.0 * (prepared - started)),
             (Stage.MODEL, 1000.0 * (ran - prepared)),
             (Stage.EXPLAIN, 1000.0 * (explained - ran)),
         ),
     )
+
+
+def calibrate(logits: Floats, calibration: Calibration) -> NDArray[np.float64]:
+    """The probabilities (C,) that a card's calibration makes of logits (C,)."""
+    if calibration.method == "vector":
+        scale, bias = np.array(calibration.scale), np.array(calibration.bias)
+        return soften(logits * scale + bias * calibration.temperature, calibration.temperature)
+    return soften(logits, calibration.temperature)
+
+
+def choose_set(probabilities: NDArray[np.floating], conformal: Conformal | None) -> tuple[int, ...]:
+    """Indices of the labels that cannot be ruled out, the likeliest first; none without a conformal rule.
+
+    The likeliest label is always among them: an empty set would say that no label fits, which is what
+    the distance is for.
+    """
+    if conformal is None:
+        return ()
+    top = int(probabilities.argmax())
+    order = np.argsort(-probabilities, kind="stable")
+    return tuple(int(index) for index in order if index == top or probabilities[index] >= conformal.at_least[index])
 
 
 def soften(logits: Floats, temperature: float) -> NDArray[np.float64]:
@@ -129,6 +162,20 @@ def rate_risk(probabilities: NDArray[np.floating], uncertain: bool, card: ModelC
     if uncertain:
         plausible.append(Risk(card.risk.floor_when_uncertain))
     return max(plausible, key=lambda risk: risk.rank)
+
+
+def _all_reasons(
+    verdict: Verdict, conformal: Conformal | None, chosen: tuple[int, ...], admission: Admission, faulty: bool
+) -> tuple[UncertainReason, ...]:
+    """Every reason to say "Uncertain", in the order of `UncertainReason`."""
+    found = set(verdict.reasons)
+    if conformal is not None and conformal.two_are_uncertain and len(chosen) > 1:
+        found.add(UncertainReason.SET_OF_TWO)
+    if admission.unsure:
+        found.add(UncertainReason.OUT_OF_DISTRIBUTION)
+    if faulty:
+        found.add(UncertainReason.QUALITY)
+    return tuple(reason for reason in UncertainReason if reason in found)
 
 
 def _single(features: Floats, head: Head) -> Floats:

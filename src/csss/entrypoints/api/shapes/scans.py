@@ -9,12 +9,42 @@ from pydantic import Field
 from csss.accounts.actor import Actor
 from csss.entrypoints.api.shapes.base import Shape
 from csss.entrypoints.api.shapes.people import PatientShape
+from csss.findings.analyse import quality_finding
 from csss.findings.tables import Analysis
+from csss.imaging.quality import words
 from csss.pathway.states import FHIR_STATUS, State
 from csss.pathway.tables import CaseEvent, SignOff
 from csss.pathway.worklist import CaseView, Line, Page, reason_for
 from csss.reports.content import SignOffStep
 from csss.reports.tables import Report, ReportStatus
+
+
+class QualityShape(Shape):
+    """What a check of the picture found; a fault makes the result "Uncertain"."""
+
+    check: str
+    fault: bool
+    value: float
+    limit: float
+    words: str
+
+    @classmethod
+    def of(cls, entry: list[Any]) -> Self:
+        found = quality_finding(entry)
+        return cls(check=found.check, fault=found.fault, value=found.value, limit=found.limit, words=words(found))
+
+
+class GateShape(Shape):
+    """What the picture was taken for before it was read."""
+
+    model: str
+    version: str
+    label: str
+    display: str
+    share: float
+    distance: float
+    limit: float
+    sure: bool
 
 
 class AiShape(Shape):
@@ -29,7 +59,12 @@ class AiShape(Shape):
     uncertain_reasons: list[str]
     risk: str
     regions: list[str]
-    calibrated: bool
+    calibration: str
+    conformal_set: list[str]
+    coverage: float | None
+    quality: list[QualityShape]
+    gate: GateShape | None
+    phantom: bool
     model: str
     model_version: str
     model_sha256: str
@@ -52,7 +87,12 @@ class AiShape(Shape):
             uncertain_reasons=row.uncertain_reasons,
             risk=row.risk,
             regions=row.regions,
-            calibrated=row.calibrated,
+            calibration=row.calibration,
+            conformal_set=row.conformal_set,
+            coverage=row.coverage,
+            quality=[QualityShape.of(entry) for entry in row.quality],
+            gate=GateShape(**row.gate) if row.gate else None,
+            phantom=row.phantom,
             model=row.model,
             model_version=row.model_version,
             model_sha256=row.model_sha256,

@@ -1,0 +1,225 @@
+"""From decisions to a speaker: which version reads a study, with which threshold, and which ones run beside it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from csss.foundation.errors import NotFound, Unavailable, Unprocessable
+from csss.foundation.thresholds import Thresholds, threshold_of
+from csss.inference.card import UNSTATED, ModelCard
+from csss.inference.shelf import Model, Shelf, accepts, accepts_listed, version_order
+
+
+class NoModelFits(Unprocessable):
+    """No model on the shelf accepts this modality and body part; a doctor reads without AI."""
+
+    code = "no-model-fits"
+
+
+class ModelNotAvailable(Unavailable):
+    """The version that should speak is not served here; no other one speaks in its place."""
+
+    code = "model-not-available"
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """A version that was made to speak: its site threshold, the decision's number, and what its card accepted."""
+
+    version: str
+    tau: float | None
+    number: int
+    modalities: tuple[str, ...]
+    body_parts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What `standing_of` needs of a decision; ``active`` is None for those about shadows."""
+
+    id: UUID
+    model: str
+    version: str
+    replaced: str | None
+    active: Active | None
+    goes_back: bool
+    shadows: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one model stands: ``active`` None until somebody decides, ``before`` what a roll back leads to."""
+
+    active: Active | None = None
+    before: Active | None = None
+    shadow: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where all decisions have led; ``newest_id`` is what the next decision is compared with."""
+
+    newest_id: UUID | None = None
+    newest_number: int = 0
+    places: dict[str, Place] = field(default_factory=dict)
+
+    def of(self, model: str) -> Place:
+        """Return where a model stands; at the beginning when nobody decided about it."""
+        return self.places.get(model, Place())
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """The version that reads a study, and the site's threshold for it (None: the card's alone)."""
+
+    model: Model
+    site_tau: float | None
+
+
+def standing_of(decisions: Iterable[Decision]) -> Standing:
+    """Return where decisions, oldest first, lead.
+
+    A roll back takes the newest activation away, so that the next one leads further back and never forth again.
+    """
+    stacks: dict[str, list[Active]] = {}
+    shadows: dict[str, str | None] = {}
+    newest_id, number = None, 0
+    for decision in decisions:
+        newest_id, number = decision.id, number + 1
+        if decision.active is None:
+            shadows[decision.model] = decision.version if decision.shadows else None
+            continue
+        _put(stacks.setdefault(decision.model, []), decision, decision.active)
+        if shadows.get(decision.model) == decision.version:
+            shadows[decision.model] = None
+    places = {
+        name: Place(_at(stacks.get(name), -1), _at(stacks.get(name), -2), shadows.get(name))
+        for name in {*stacks, *shadows}
+    }
+    return Standing(newest_id, number, places)
+
+
+def _put(stack: list[Active], decision: Decision, active: Active) -> None:
+    if decision.goes_back:
+        # The one at the top was rolled back; below it lies the earlier decision for the version that returns.
+        del stack[-2:]
+    elif not stack and decision.replaced not in (None, decision.version):
+        # Nobody had decided about the version that spoke until then: the newest of the shelf, without a threshold.
+        stack.append(Active(str(decision.replaced), None, 0, (), ()))
+    elif stack and stack[-1].version == decision.version:
+        stack.pop()
+    stack.append(active)
+
+
+def _at(stack: list[Active] | None, index: int) -> Active | None:
+    return stack[index] if stack and len(stack) >= -index else None
+
+
+def spoken(standing: Standing, shelf: Shelf, name: str) -> str | None:
+    """Return the version of ``name`` that speaks: the active one, else the newest in the shelf's folder.
+
+    A newest version that did not pass its checks counts: the one below it must not speak in its place unasked.
+    """
+    active = standing.of(name).active
+    if active is not None:
+        return active.version
+    served = [model.card.version for model in shelf.models if model.card.name == name]
+    refused = [problem.folder.partition("/")[2] for problem in shelf.problems if problem.folder.startswith(f"{name}/")]
+    return max(served + refused, key=version_order) if served else None
+
+
+def speaker(
+    standing: Standing, shelf: Shelf, thresholds: Thresholds, *, modality: str | None, body_part: str | None
+) -> Speaker:
+    """Return who reads this examination.
+
+    Of several models that read it, the one with the newest activation speaks; without any, the first by name.
+    Raises `NoModelFits`, `ModelNotAvailable`, `ThresholdStale`.
+    """
+    names = _reading(standing, shelf, modality, body_part)
+    if not names:
+        raise NoModelFits(f"No model on the shelf reads {modality} of {body_part}.")
+    name = names[0]
+    version = spoken(standing, shelf, name)
+    model = find(shelf, name, version or "")
+    if model is None:
+        raise ModelNotAvailable(
+            f"{name} {version} is to read this, but is not served here. No other version speaks in its place."
+        )
+    return Speaker(model, site_threshold(standing, thresholds, name, model.card.version))
+
+
+def examinations(card: ModelCard) -> tuple[tuple[str, str], ...]:
+    """Return every pair of a modality and a body part that a card names."""
+    return tuple((kind, part) for part in card.body_parts for kind in card.modalities if UNSTATED not in (kind, part))
+
+
+def speaks_for(standing: Standing, shelf: Shelf, model: Model) -> tuple[tuple[str, str], ...]:
+    """Return the examinations of a model's card that this very version reads, and no other model goes first."""
+    return tuple(pair for pair in examinations(model.card) if _speaking(standing, shelf, *pair) is model)
+
+
+def _speaking(standing: Standing, shelf: Shelf, modality: str, body_part: str) -> Model | None:
+    try:
+        return speaker(standing, shelf, (), modality=modality, body_part=body_part).model
+    except (NoModelFits, ModelNotAvailable):
+        return None
+
+
+def find(shelf: Shelf, name: str, version: str) -> Model | None:
+    """Return this very version, or None when the shelf does not serve it."""
+    try:
+        return shelf.model(name, version)
+    except NotFound:
+        return None
+
+
+def site_threshold(standing: Standing, thresholds: Thresholds, name: str, version: str) -> float | None:
+    """Return the site's threshold for a version that speaks: the setting's or the activation's, the higher one.
+
+    Raises `ThresholdStale` when the setting names other versions of the model only.
+    """
+    active = standing.of(name).active
+    known = [threshold_of(thresholds, name, version), active.tau if active and active.version == version else None]
+    return max((tau for tau in known if tau is not None), default=None)
+
+
+def shadows(
+    standing: Standing, speaking: Model, *, shelf: Shelf, modality: str | None, body_part: str | None
+) -> tuple[tuple[str, str], ...]:
+    """Return (name, version) of every shadow that reads this examination beside ``speaking``.
+
+    A shadow that left the shelf is among them, so that its absence is recorded and not taken for agreement.
+    """
+    found = []
+    for name, place in sorted(standing.places.items()):
+        if place.shadow is None or (name, place.shadow) == (speaking.card.name, speaking.card.version):
+            continue
+        model = find(shelf, name, place.shadow)
+        if model is None or accepts(model.card, modality, body_part):
+            found.append((name, place.shadow))
+    return tuple(found)
+
+
+def _reading(standing: Standing, shelf: Shelf, modality: str | None, body_part: str | None) -> list[str]:
+    """The names of the models whose speaking version reads this, the newest activation first, then by name."""
+    decided = sorted(
+        ((place.active, name) for name, place in standing.places.items() if place.active is not None),
+        key=lambda pair: -pair[0].number,
+    )
+    names = [name for active, name in decided if _reads(active, find(shelf, name, active.version), modality, body_part)]
+    for model in shelf.fitting(modality, body_part):
+        name = model.card.name
+        if standing.of(name).active is None and _newest_reads(shelf, name, modality, body_part):
+            names.append(name)
+    return names
+
+
+def _newest_reads(shelf: Shelf, name: str, modality: str | None, body_part: str | None) -> bool:
+    return accepts(shelf.model(name).card, modality, body_part)
+
+
+def _reads(active: Active, model: Model | None, modality: str | None, body_part: str | None) -> bool:
+    if model is not None:
+        return accepts(model.card, modality, body_part)
+    return accepts_listed(active.modalities, active.body_parts, modality, body_part)

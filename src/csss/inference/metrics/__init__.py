@@ -1,0 +1,31 @@
+"""Measure a classifier from truth and probabilities, in numpy alone: training and ``csss predict`` share it."""
+
+from csss.inference.metrics.cases import NO_LABEL, Cases, CasesMalformed
+from csss.inference.metrics.figures import ClassFigures, Figures, measure
+from csss.inference.metrics.intervals import Interval, Intervals, bootstrap
+from csss.inference.metrics.scores import ECE_BINS, Bin, auroc, expected_calibration_error, reliability
+from csss.inference.metrics.selective import ConformalFigures, measure_sets, risk_coverage
+from csss.inference.metrics.summary import SourceFigures, Summary, summarise
+
+__all__ = [
+    "ECE_BINS",
+    "NO_LABEL",
+    "Bin",
+    "Cases",
+    "CasesMalformed",
+    "ClassFigures",
+    "ConformalFigures",
+    "Figures",
+    "Interval",
+    "Intervals",
+    "SourceFigures",
+    "Summary",
+    "auroc",
+    "bootstrap",
+    "expected_calibration_error",
+    "measure",
+    "measure_sets",
+    "reliability",
+    "risk_coverage",
+    "summarise",
+]

@@ -1,0 +1,231 @@
+"""The command ``csss predict``: read files, write what came of each, and measure it against known labels."""
+
+import csv
+import json
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+from csss.foundation.errors import Unprocessable
+from csss.inference.card import MODEL_FILE, ModelCard
+from csss.inference.engines import EngineChoice
+from csss.inference.metrics import summarise
+from csss.inference.packaged import packaged_models
+from csss.inference.read_files import COLUMNS, FileReading, to_json, to_row, walk_files
+from csss.inference.shelf import Model, Shelf
+from csss.predict.casebook import Casebook
+from csss.predict.labels import GivenFile, Match, choose_split, demand_known, match, read_truths
+from csss.predict.progress import Progress
+from csss.predict.summary import Report, in_words, to_document
+from csss.predict.workers import ReadingPlan, read_here, read_in_processes
+
+_LISTED_AT_MOST = 20
+
+
+@dataclass(frozen=True, slots=True)
+class PredictOptions:
+    """What was asked for; None where an option was not given."""
+
+    paths: tuple[Path, ...]
+    json: bool = False
+    csv: Path | None = None
+    heat_maps: Path | None = None
+    model: str = "chest-mobilenetv2"
+    models: Path | None = None
+    modality: str = "DX"
+    body_part: str = "CHEST"
+    jobs: int = 1
+    labels: Path | None = None
+    split: str | None = None
+    summary: Path | None = None
+    engines: EngineChoice = field(default_factory=EngineChoice)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """The files to read, and their labels when those were given."""
+
+    files: tuple[Path, ...]
+    matched: Match | None
+
+
+def run_predict(options: PredictOptions, output: TextIO, notes: TextIO) -> int:
+    """Run the command; ``output`` gets the results, ``notes`` the progress and what does not fit together.
+
+    Returns 0, or 1 when a file was not read or files and labels do not fit together. Raises CsssError when
+    nothing can be read at all: an unknown model, unusable labels, a place that cannot be written.
+    """
+    model = Shelf(options.models or packaged_models(), engines=options.engines).model(options.model)
+    work = _plan_work(options, model.card)
+    _list_leftovers(work.matched, notes)
+    with _summary_file(options.summary) as summary_file, _writer(options, output) as write:
+        book, failed = _read_all(options, work, model.card, write, Progress(len(work.files), notes))
+        if work.matched is not None:
+            report = _report(options, model, work.matched, book)
+            document = to_document(report)
+            output.write(
+                json.dumps({"summary": document}, allow_nan=False) if options.json else "\n" + in_words(report)
+            )
+            output.write("\n")
+            if summary_file is not None:
+                summary_file.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
+    return 1 if failed or (work.matched is not None and not work.matched.complete) else 0
+
+
+def in_one_line(reading: FileReading) -> str:
+    """What came of one file, for a person."""
+    result = reading.prediction
+    if result is None:
+        error = reading.error
+        return f"{reading.file}: not read, {error.message} ({error.code})" if error else f"{reading.file}: not read"
+    shares = ", ".join(f"{name} {share:.3f}" for name, share in result.probabilities)
+    reasons = f" because of {', '.join(result.uncertain_reasons)}" if result.uncertain else ""
+    text = f"{reading.file}: {result.label}{reasons} (threshold {result.tau:.2f}; {shares})"
+    if result.quality:
+        text += f", picture quality: {', '.join(finding.check for finding in result.quality)}"
+    return text + (", a phantom and no picture of a person" if result.phantom else "")
+
+
+def _read_all(
+    options: PredictOptions,
+    work: _Work,
+    card: ModelCard,
+    write: Callable[[FileReading], None],
+    progress: Progress,
+) -> tuple[Casebook, int]:
+    """Read and write every file; return the labelled ones, and how many files were not read."""
+    book, failed = Casebook(tuple(label.name for label in card.labels)), 0
+    with closing(_readings(options, work.files, card)) as readings:
+        for file, reading in zip(work.files, readings, strict=True):
+            failed += reading.error is not None
+            if options.csv is None:
+                progress.clear()
+            write(reading)
+            if work.matched is not None and file in work.matched.truths:
+                book.add(work.matched.truths[file], reading)
+            progress.advance()
+    progress.clear()
+    return book, failed
+
+
+def _readings(options: PredictOptions, files: Sequence[Path], card: ModelCard) -> Generator[FileReading]:
+    if options.heat_maps is not None:
+        with _demanding_place(options.heat_maps):
+            options.heat_maps.mkdir(parents=True, exist_ok=True)
+    plan = ReadingPlan(
+        models=(options.models or packaged_models()).absolute(),
+        model=card.name,
+        version=card.version,
+        modality=options.modality.upper(),
+        body_part=options.body_part.upper(),
+        heat_maps=options.heat_maps,
+        engines=options.engines,
+    )
+    return read_in_processes(files, plan, options.jobs) if options.jobs > 1 else read_here(files, plan)
+
+
+def _plan_work(options: PredictOptions, card: ModelCard) -> _Work:
+    if options.labels is None:
+        if options.split is not None or options.summary is not None:
+            raise Unprocessable("--split and --summary need --labels.", code="labels-needed")
+        return _Work(tuple(file.path for file in _find_files(options)), None)
+    truths = read_truths(options.labels)
+    given = _find_files(options)
+    matched = match(given, truths, options.labels.parent)
+    if options.split is not None:
+        matched = choose_split(matched, truths, options.split)
+        truths = tuple(truth for truth in truths if truth.split == options.split)
+    demand_known(truths, tuple(label.name for label in card.labels), card.name)
+    return _Work(
+        tuple(file.path for file in given if options.split is None or file.path in matched.truths),
+        matched,
+    )
+
+
+def _find_files(options: PredictOptions) -> list[GivenFile]:
+    """Every file below the named paths but the ones that the command itself reads or writes there."""
+    own = {path.resolve() for path in (options.labels, options.csv, options.summary) if path is not None}
+    names = {path.name for path in own}
+    return [
+        GivenFile(file, path if path.is_dir() else path.parent)
+        for path in options.paths
+        for file in walk_files(path)
+        if file.name not in names or file.resolve() not in own
+    ]
+
+
+def _report(options: PredictOptions, model: Model, matched: Match, book: Casebook) -> Report:
+    return Report(
+        model=model.card.name,
+        version=model.card.version,
+        model_sha256=model.card.file_sha256(MODEL_FILE) or "",
+        labels_file=str(options.labels),
+        split=options.split,
+        summary=summarise(book.cases()),
+        refusals=book.refusals,
+        unlabelled=tuple(map(str, matched.unlabelled)),
+        ambiguous=tuple(map(str, matched.ambiguous)),
+        missing=tuple(truth.file for truth in matched.missing),
+    )
+
+
+def _list_leftovers(matched: Match | None, notes: TextIO) -> None:
+    if matched is None:
+        return
+    for what, names in (
+        ("files without a row in the labels", list(map(str, matched.unlabelled))),
+        ("files that fit several rows, or rows that fit several files", list(map(str, matched.ambiguous))),
+        ("rows of the labels without a file", [truth.file for truth in matched.missing]),
+    ):
+        _list(what, names, notes)
+
+
+def _list(what: str, names: Sequence[str], notes: TextIO) -> None:
+    if not names:
+        return
+    notes.write(f"csss: {len(names):,} {what}:\n")
+    notes.writelines(f"  {name}\n" for name in names[:_LISTED_AT_MOST])
+    if len(names) > _LISTED_AT_MOST:
+        notes.write(f"  and {len(names) - _LISTED_AT_MOST:,} more\n")
+
+
+@contextmanager
+def _writer(options: PredictOptions, output: TextIO) -> Iterator[Callable[[FileReading], None]]:
+    """What writes each reading as soon as there is one: a run that is ended leaves all rows so far."""
+    if options.csv is None:
+        form = to_json if options.json else in_one_line
+        yield lambda reading: print(form(reading), file=output, flush=True)
+        return
+    with _demanding_place(options.csv):
+        table = options.csv.open("w", newline="", encoding="utf-8")
+    with table:
+        writer = csv.writer(table)
+
+        def write(cells: Iterable[str]) -> None:
+            writer.writerow(cells)
+            table.flush()
+
+        write(COLUMNS)
+        yield lambda reading: write(to_row(reading))
+
+
+@contextmanager
+def _summary_file(path: Path | None) -> Iterator[TextIO | None]:
+    """Opened before the first file is read: after a long run it would be late to find that it cannot be."""
+    if path is None:
+        yield None
+        return
+    with _demanding_place(path):
+        file = path.open("w", encoding="utf-8")
+    with file:
+        yield file
+
+
+@contextmanager
+def _demanding_place(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Unprocessable(f"{path} cannot be written.", code="not-writable") from error

@@ -1,0 +1,22 @@
+"""Write the heat map of a reading as a picture."""
+
+from pathlib import Path
+
+from csss.foundation.errors import Unprocessable
+from csss.imaging.render import blend_png, to_display
+from csss.inference.read_files import FileReading
+
+
+def write_heat_map(reading: FileReading, folder: Path) -> None:
+    """Write scan and heat map blended into ``folder``; nothing for a reading that has none.
+
+    Raises Unprocessable ``not-writable``.
+    """
+    if reading.volume is None or reading.prediction is None or reading.prediction.heat is None:
+        return
+    # Two files of one name in two folders must not overwrite each other's picture.
+    name = f"{Path(reading.file).name}.{(reading.sha256 or '')[:8]}.heatmap.png"
+    try:
+        (folder / name).write_bytes(blend_png(to_display(reading.volume), reading.prediction.heat))
+    except OSError as error:
+        raise Unprocessable(f"{folder / name} cannot be written.", code="not-writable") from error

@@ -1,0 +1,208 @@
+"""Where decisions lead: who speaks, who runs beside, what a roll back leads to, and what fails closed."""
+
+from itertools import count
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from csss.findings.standing import (
+    Active,
+    Decision,
+    ModelNotAvailable,
+    NoModelFits,
+    Standing,
+    shadows,
+    site_threshold,
+    speaker,
+    spoken,
+    standing_of,
+)
+from csss.foundation.thresholds import SiteThreshold, ThresholdStale, parse_thresholds
+from csss.inference.shelf import Shelf
+from model_shelves import make_version
+
+READS = (("DX", "CR", "unstated"), ("CHEST", "unstated"))
+_numbers = count(1)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two versions of "tiny", one of "other" that reads CT alone, one of "zeta" that reads what tiny reads."""
+    root = tmp_path_factory.mktemp("shelf")
+    for version in ("1", "2", "10"):
+        make_version(root, version)
+    make_version(root, "1", name="other", modalities=("CT",))
+    make_version(root, "1", name="zeta")
+    return root
+
+
+@pytest.fixture
+def shelf(root: Path) -> Shelf:
+    return Shelf(root)
+
+
+def decide(
+    kind: str, version: str, *, name: str = "tiny", tau: float | None = None, replaced: str | None = None
+) -> Decision:
+    number = next(_numbers)
+    active = Active(version, tau, number, *READS) if kind in ("activate", "back") else None
+    return Decision(UUID(int=number), name, version, replaced, active, kind == "back", kind == "shadow")
+
+
+def after(*decisions: Decision) -> Standing:
+    return standing_of(decisions)
+
+
+def who(standing: Standing, shelf: Shelf, modality: str = "DX", thresholds: str = "") -> tuple[str, str, float | None]:
+    found = speaker(standing, shelf, parse_thresholds(thresholds), modality=modality, body_part="CHEST")
+    return found.model.card.name, found.model.card.version, found.site_tau
+
+
+def without(shelf: Shelf, name: str, version: str) -> Shelf:
+    """The same shelf, from which one version has gone."""
+    shelf.models = tuple(model for model in shelf.models if (model.card.name, model.card.version) != (name, version))
+    return shelf
+
+
+def test_without_a_decision_the_newest_version_of_the_first_name_speaks(shelf: Shelf) -> None:
+    assert who(Standing(), shelf) == ("tiny", "10", None)
+    assert who(Standing(), shelf, "CT") == ("other", "1", None)
+    assert spoken(Standing(), shelf, "nobody") is None
+
+
+def test_an_activated_version_speaks_and_the_newest_activation_goes_first(shelf: Shelf) -> None:
+    assert who(after(decide("activate", "2")), shelf) == ("tiny", "2", None)
+    assert who(after(decide("activate", "2"), decide("activate", "1", name="zeta")), shelf) == ("zeta", "1", None)
+    assert who(after(decide("activate", "1", name="zeta"), decide("activate", "2")), shelf) == ("tiny", "2", None)
+    # An activation elsewhere takes nothing from a model that it does not compete with.
+    assert who(after(decide("activate", "2")), shelf, "CT") == ("other", "1", None)
+
+
+def test_an_examination_that_nobody_reads_has_no_speaker(shelf: Shelf) -> None:
+    with pytest.raises(NoModelFits) as refused:
+        who(after(decide("activate", "2")), shelf, "MR")
+    assert (refused.value.code, refused.value.message) == ("no-model-fits", "No model on the shelf reads MR of CHEST.")
+
+
+def test_no_other_version_and_no_other_model_speaks_for_an_active_one_that_is_gone(shelf: Shelf) -> None:
+    standing = after(decide("activate", "1"), decide("activate", "2"))
+    with pytest.raises(ModelNotAvailable) as refused:
+        who(standing, without(shelf, "tiny", "2"))
+    assert (refused.value.code, refused.value.message) == (
+        "model-not-available",
+        "tiny 2 is to read this, but is not served here. No other version speaks in its place.",
+    )
+    # Not even when nothing of that name is left, and zeta could.
+    with pytest.raises(ModelNotAvailable):
+        who(standing, without(without(shelf, "tiny", "1"), "tiny", "10"))
+    assert who(standing, shelf, "CT") == ("other", "1", None)
+
+
+def test_an_undecided_model_whose_newest_version_is_refused_does_not_fall_back(root: Path, tmp_path: Path) -> None:
+    for version in ("1", "2"):
+        make_version(tmp_path, version)
+    (tmp_path / "tiny" / "2" / "head.npz").write_bytes(b"another head")
+    broken = Shelf(tmp_path)
+    assert [problem.folder for problem in broken.problems] == ["tiny/2"]
+    with pytest.raises(ModelNotAvailable):
+        who(Standing(), broken)
+    assert who(after(decide("activate", "1")), broken) == ("tiny", "1", None)
+
+
+@pytest.mark.parametrize(
+    ("decisions", "active", "before"),
+    [
+        ((decide("activate", "1", replaced="2"),), "1", "2"),
+        ((decide("activate", "2", replaced="2"),), "2", None),
+        ((decide("activate", "2"),), "2", None),
+        ((decide("activate", "1", replaced="2"), decide("activate", "2", replaced="1")), "2", "1"),
+        ((decide("activate", "1"), decide("activate", "2"), decide("back", "1")), "1", None),
+        ((decide("activate", "1"), decide("activate", "2"), decide("activate", "3"), decide("back", "2")), "2", "1"),
+        (
+            (
+                decide("activate", "1"),
+                decide("activate", "2"),
+                decide("activate", "3"),
+                decide("back", "2"),
+                decide("back", "1"),
+            ),
+            "1",
+            None,
+        ),
+        ((decide("activate", "1"), decide("activate", "2"), decide("activate", "2", tau=0.9)), "2", "1"),
+        ((decide("activate", "1"), decide("shadow", "2"), decide("stop", "2")), "1", None),
+        ((decide("activate", "1"), decide("activate", "9", name="zeta")), "1", None),
+    ],
+)
+def test_a_roll_back_leads_ever_further_back(decisions: tuple[Decision, ...], active: str, before: str | None) -> None:
+    place = standing_of(decisions).of("tiny")
+    assert (place.active and place.active.version, place.before and place.before.version) == (active, before)
+    assert standing_of(decisions).newest_number == len(decisions)
+
+
+def test_what_a_roll_back_leads_to_keeps_the_threshold_it_had() -> None:
+    before = after(decide("activate", "1", tau=0.8), decide("activate", "2", tau=0.9)).of("tiny").before
+    assert before is not None
+    assert (before.version, before.tau) == ("1", 0.8)
+
+
+@pytest.mark.parametrize(
+    ("setting", "activated", "expected"),
+    [
+        ("", None, None),
+        ("tiny/2=0.8", None, 0.8),
+        ("", 0.9, 0.9),
+        ("tiny/2=0.8", 0.9, 0.9),
+        ("tiny/2=0.95", 0.9, 0.95),
+        ("tiny/1=0.95,tiny/2=0.8", None, 0.8),
+        ("other/7=0.95", None, None),
+    ],
+)
+def test_of_two_thresholds_the_higher_counts(setting: str, activated: float | None, expected: float | None) -> None:
+    standing = after(decide("activate", "2", tau=activated))
+    assert site_threshold(standing, parse_thresholds(setting), "tiny", "2") == expected
+
+
+def test_a_threshold_of_another_version_is_stale_and_says_which(shelf: Shelf) -> None:
+    for standing in (after(decide("activate", "2")), after(decide("activate", "2", tau=0.9))):
+        with pytest.raises(ThresholdStale) as refused:
+            who(standing, shelf, thresholds="tiny/10=0.9,tiny/1=0.8")
+    assert refused.value.code == "threshold-stale"
+    assert refused.value.message == (
+        "This site's threshold for tiny was set for version 10, 1, not for version 2. "
+        "Set one for version 2 (CSSS_CONFIDENCE_THRESHOLD), or none."
+    )
+    # Nobody has decided: it is bound to a version all the same.
+    with pytest.raises(ThresholdStale):
+        who(Standing(), shelf, thresholds="tiny/1=0.9")
+    assert who(Standing(), shelf, thresholds="tiny/10=0.9") == ("tiny", "10", 0.9)
+
+
+def test_a_threshold_of_an_activation_goes_with_its_version() -> None:
+    standing = after(decide("activate", "1", tau=0.9), decide("activate", "2"))
+    assert site_threshold(standing, (), "tiny", "2") is None
+    assert site_threshold(standing, (SiteThreshold("tiny", "2", 0.8),), "tiny", "2") == 0.8
+
+
+@pytest.mark.parametrize(
+    ("decisions", "expected"),
+    [
+        ((), ()),
+        ((decide("shadow", "2"),), (("tiny", "2"),)),
+        ((decide("shadow", "2"), decide("shadow", "1")), (("tiny", "1"),)),
+        ((decide("shadow", "2"), decide("stop", "2")), ()),
+        ((decide("shadow", "2"), decide("activate", "2")), ()),
+        ((decide("shadow", "2"), decide("activate", "2"), decide("activate", "1")), ()),
+        ((decide("shadow", "2"), decide("activate", "1")), (("tiny", "2"),)),
+        ((decide("shadow", "1", name="zeta"),), (("zeta", "1"),)),
+        ((decide("shadow", "1", name="other"),), ()),
+        ((decide("shadow", "7", name="gone"),), (("gone", "7"),)),
+    ],
+)
+def test_shadows_read_what_they_accept_beside_whoever_speaks(
+    shelf: Shelf, decisions: tuple[Decision, ...], expected: tuple[tuple[str, str], ...]
+) -> None:
+    standing = standing_of(decisions)
+    speaking = speaker(standing, shelf, (), modality="DX", body_part="CHEST").model
+    assert shadows(standing, speaking, shelf=shelf, modality="DX", body_part="CHEST") == expected

@@ -1,0 +1,212 @@
+"""The card of a chest classifier: what it accepts and says, drafted before and described after it was measured."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from csss.inference.card import (
+    HEAD_FILE,
+    MODEL_FILE,
+    UNSTATED,
+    Calibration,
+    Coding,
+    Conformal,
+    Explanation,
+    FileHash,
+    GateNeed,
+    Ingredient,
+    InputSpec,
+    Label,
+    ModelCard,
+    OutOfDistribution,
+    Risk,
+    RiskRule,
+    SourceFigures,
+    Threshold,
+    TrainingData,
+)
+from csss.inference.metrics import measure
+from training.evidence import Evidence
+from training.localise import Localisation
+from training.trials import OUTSIDE_SOURCES
+
+GATE = GateNeed(
+    model="input-gate",
+    accepts=("chest-xray",),
+    phantoms=("chest-phantom",),
+    turned=("chest-xray-turned",),
+    inverted=("chest-xray-inverted",),
+)
+LEAST_GAIN = 1.5
+"""Heat maps are shown when the pointing game hits at least so many times as often as chance."""
+MOST_ALIKE = 0.5
+"""... and when their mean correlation with a random head's maps stays under this."""
+
+_SNOMED = "SNOMED CT"
+_LABELS = {
+    "COVID": Label("COVID", "COVID-19", Coding(_SNOMED, "840539006", "COVID-19"), Risk.HIGH),
+    "Lung_Opacity": Label("Lung_Opacity", "Lung opacity", None, Risk.HIGH),
+    "NIH_MERGED": Label("NIH_MERGED", "Other finding (NIH, mostly pneumonia)", None, Risk.HIGH),
+    "Normal": Label("Normal", "None of these findings", None, Risk.LOW),
+    "Viral_Pneumonia": Label(
+        "Viral_Pneumonia", "Viral pneumonia", Coding(_SNOMED, "75570004", "Viral pneumonia"), Risk.HIGH
+    ),
+    "Sick": Label("Sick", "Cardiac disease", None, Risk.HIGH),
+}
+_RISK_RULE = (
+    "An order of attention, not of severity: every label that names a finding is high, the one that names none "
+    "is low. The result takes the highest risk among the labels with at least the plausible probability, and at "
+    "least moderate when it is Uncertain. So being unsure raises the risk of a result or leaves it; it never lowers it."
+)
+_INTENDED_USE = (
+    "To order and support the reading of frontal chest radiographs by a doctor who looks at every picture. "
+    "It is not a diagnosis, has no regulatory clearance, and must not be used without that reading."
+)
+_FOR_COMPARISON = (
+    "The recipe of the papers, kept so that every claim can be made beside it. It is never asked about a patient."
+)
+
+
+def draft_card(
+    out: Path,
+    labels: tuple[str, ...],
+    spec: InputSpec,
+    hashes: tuple[FileHash, ...],
+    *,
+    calibration: Calibration,
+    conformal: Conformal | None,
+    distance_limit: float,
+    gated: bool,
+    for_patients: bool,
+) -> ModelCard:
+    """The card of the weights before their figures and golden case are known; ``out`` is NAME/VERSION."""
+    sha256 = {file.name: file.sha256 for file in hashes}
+    version = out.resolve().name
+    return ModelCard(
+        name=out.resolve().parent.name,
+        version=version,
+        task="classify",
+        purpose="patients" if for_patients else "comparison",
+        engine="onnx",
+        modalities=("CR", "DX", UNSTATED),
+        body_parts=("CHEST", "THORAX", "LUNG", UNSTATED),
+        input=spec,
+        labels=tuple(_LABELS[label] for label in labels),
+        threshold=Threshold(
+            0.75,
+            "the default rule of the papers, max p >= 0.75" + (", over calibrated probabilities" * for_patients),
+            version,
+            sha256[MODEL_FILE],
+            sha256[HEAD_FILE],
+        ),
+        calibration=calibration,
+        ood=OutOfDistribution(
+            "pca-mahalanobis", distance_limit, "the 99th percentile of the validation split: 1 % of those are beyond it"
+        ),
+        conformal=conformal,
+        gate=GATE if gated else None,
+        quality="chest" if for_patients else None,
+        risk=RiskRule(0.1, Risk.MODERATE, _RISK_RULE),
+        explanation=Explanation("grad-cam-closed-form", True, "not measured yet"),
+        intended_use=_INTENDED_USE if for_patients else _FOR_COMPARISON,
+        limits=("not measured yet",),
+        training_data=TrainingData("0" * 64, "not measured yet", 0, 0, 0, 0.0, 0.0, 0.0, 0.0, ()),
+        ingredients=(Ingredient("weights", "not listed yet", "not listed yet", None),),
+        phantom_trained=False,
+        files=hashes,
+    )
+
+
+def describe(card: ModelCard, evidence: Evidence, backbone: Ingredient) -> ModelCard:
+    """``card`` with what was measured: figures, limits, ingredients, and whether its maps may be shown."""
+    return replace(
+        card,
+        explanation=_judge_maps(evidence.localisation),
+        limits=_limits(evidence),
+        training_data=_training_data(evidence),
+        ingredients=(backbone, *_collections(evidence)),
+    )
+
+
+def maps_earn_trust(found: Localisation) -> bool:
+    """Whether maps point at findings clearly more often than chance and depend on what was learned."""
+    return found.hits >= LEAST_GAIN * found.chance and found.alike < MOST_ALIKE
+
+
+def _judge_maps(found: Localisation | None) -> Explanation:
+    if found is None:
+        return Explanation("grad-cam-closed-form", False, "Kept for comparison only; its maps were not judged.")
+    measured = (
+        f"On {found.pictures} Normals with an opacity put into one lung field, the hottest point lay at the opacity in "
+        f"{found.hits:.0%} (chance {found.chance:.0%}); {found.inside:.0%} of the heat over test pictures lies in the "
+        f"estimated lung fields; correlation with the maps of a random head {found.alike:.2f}. "
+    )
+    verdict = (
+        "Read them as what the model looked at, which may be a marker, and not as the outline of a finding. Regions "
+        "are thirds of estimated lung fields, not segmented ones."
+    )
+    if not maps_earn_trust(found):
+        verdict = "That is too little to be shown: the maps are hidden."
+    return Explanation("grad-cam-closed-form", maps_earn_trust(found), measured + verdict)
+
+
+def _training_data(evidence: Evidence) -> TrainingData:
+    cases = evidence.cases(evidence.test)
+    whole = measure(cases)
+    sources = tuple(
+        SourceFigures(name, part.images, part.accuracy or 0.0, part.balanced_accuracy or 0.0)
+        for name, part in ((name, measure(part)) for name, part in cases.by_source())
+    )
+    return TrainingData(
+        fingerprint_sha256=evidence.fingerprint_sha256,
+        description="Public chest radiographs of seven sources, short side 240 pixels, split by patient or group",
+        train_images=len(evidence.split("train")),
+        validation_images=len(evidence.split("val")),
+        test_images=len(evidence.split("test")),
+        test_accuracy=whole.accuracy or 0.0,
+        test_balanced_accuracy=whole.balanced_accuracy or 0.0,
+        test_macro_f1=whole.macro_f1 or 0.0,
+        test_ece=whole.ece or 0.0,
+        sources=sources,
+    )
+
+
+def _collections(evidence: Evidence) -> tuple[Ingredient, ...]:
+    licences: dict[str, set[str]] = {}
+    for sample in evidence.samples:
+        licences.setdefault(sample.source, set()).add(sample.licence)
+    return tuple(
+        Ingredient(f"chest radiographs: {source}", "public collection", "; ".join(sorted(licences[source])), None)
+        for source in sorted(licences)
+    )
+
+
+def _limits(evidence: Evidence) -> tuple[str, ...]:
+    whole = measure(evidence.cases(evidence.test))
+    weakest = min(whole.classes, key=lambda entry: entry.f1 or 0.0)
+    hidden = evidence.without_corners.macro_f1 if evidence.without_corners else None
+    return (
+        "It was never measured in a hospital outside its sources. Accuracy there can be far lower" + _outside(evidence),
+        "Label and source go together in the data (COVID and most Normals come from different collections), so part "
+        "of the pooled accuracy is knowledge of the source and not of the disease.",
+        "Viral_Pneumonia and most of Lung_Opacity are children's pictures (Kermany: viral, bacterial); telling those "
+        "two apart on a radiograph is hard by nature.",
+        f"Weakest label on the test split: {weakest.label}, F1 {weakest.f1 or 0.0:.2f} over {weakest.support} images. "
+        "NIH_MERGED is 97 % pneumonia labels mined from report text, not an umbrella of all findings.",
+        "Normal means none of these labels in these collections. It does not exclude any disease.",
+        "It may partly read side markers and borders instead of lungs: with the corners blotted out, macro F1 goes "
+        f"from {whole.macro_f1 or 0.0:.2f} to {hidden or 0.0:.2f}.",
+        "It knows frontal views of upright or lying patients only. Its gate knows neither lateral views nor mirrored "
+        "pictures.",
+        "Some sources have unclear or non-commercial terms; see the ingredients before commercial use.",
+    )
+
+
+def _outside(evidence: Evidence) -> str:
+    """What the fits without some sources say of a hospital never seen."""
+    figures = [trial.outside.balanced_accuracy or 0.0 for trial in evidence.trials]
+    if not figures:
+        return "."
+    return (
+        f": fits without the sources {', '.join(OUTSIDE_SOURCES)} had balanced accuracies from {min(figures):.2f} to "
+        f"{max(figures):.2f} on them."
+    )

@@ -1,0 +1,183 @@
+"""input-gate: what kind of picture this is; a small head on the lower blocks of MobileNetV2 as ImageNet left them."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+
+from csss.inference.card import InputSpec
+from csss.inference.head import Head
+from csss.inference.prepare import prepare_grey
+from training.augment import vary
+from training.calibrate import distances, fit_distance, fit_temperature
+from training.export import INPUT, OUTPUT, export_onnx, halve_weights, open_exported
+from training.gate_folder import GateEvidence, Row, write_gate
+from training.gate_pictures import GatePicture, gather
+from training.measure import softmax_rows
+from training.mobilenetv2 import MobileNetV2, load_imagenet
+
+SPEC = InputSpec(112, 112, "grey-repeated-3", "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+LAST_BLOCK = 13
+"""96 channels of 7 x 7: measured, the deeper blocks know less of what makes a radiograph (docs/models.md)."""
+HIDDEN = 128
+CHEST, TURNED, INVERTED = "chest-xray", "chest-xray-turned", "chest-xray-inverted"
+
+_STEPS = 2000
+_BATCH = 128
+_RATE = 2e-3
+_SURE_SHARE = 0.995
+_BATCH_FORWARD = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the network is shown: ``batch`` rows uint8 (n, 112, 112), and where each comes from."""
+
+    greys: NDArray[np.uint8]
+    labels: NDArray[np.str_]
+    splits: NDArray[np.str_]
+    origins: NDArray[np.str_]
+
+
+class _LowerBlocks(nn.Module):
+    def __init__(self, network: MobileNetV2) -> None:
+        super().__init__()
+        self.blocks = network.features[: LAST_BLOCK + 1]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.blocks(x)
+        return features
+
+
+def train_gate(
+    data: Path, out: Path, *, weights: dict[str, torch.Tensor], cache: Path, strangers: Path | None, seed: int
+) -> None:
+    """Fit on the archives in the folder ``data`` and write the model folder ``out``.
+
+    ``strangers`` is an archive of other DICOM files, only looked at in the end. Features are kept in
+    ``cache``: a run that was stopped goes on with the head.
+    """
+    imagenet = MobileNetV2()
+    load_imagenet(imagenet, weights)
+    model = halve_weights(export_onnx(_LowerBlocks(imagenet.eval()), torch.zeros(1, 3, SPEC.height_px, SPEC.width_px)))
+    seen, pooled = _features(data, model, cache / f"gate-{seed}.npz", seed)
+    names = tuple(sorted(set(seen.labels.tolist())))
+    truth = np.array([names.index(label) for label in seen.labels], dtype=np.int64)
+    train, validation = np.flatnonzero(seen.splits == "train"), np.flatnonzero(seen.splits == "val")
+    w1, b1, w2, b2 = _fit_head(pooled, truth, train, len(names), seed)
+    centre, directions, means, residual = fit_distance(pooled[train], truth[train], len(names))
+    head = Head(w1, b1, w2, b2, centre, directions, means, residual)
+    logits = _logits(head, pooled)
+    temperature = max(fit_temperature(logits[validation], truth[validation]), 1.0)
+    shares = softmax_rows(logits, temperature)
+    far = distances(head, pooled)
+    right = validation[(shares[validation].argmax(axis=1) == truth[validation])]
+    chests = right[seen.labels[right] == CHEST]
+    tau = float(np.clip(np.quantile(shares[chests].max(axis=1), 1.0 - _SURE_SHARE), 0.5, 0.95))
+    limit = float(np.quantile(far[chests], _SURE_SHARE))
+    rows = tuple(
+        Row(
+            str(seen.splits[i]),
+            str(seen.labels[i]),
+            str(seen.origins[i]),
+            names[int(shares[i].argmax())],
+            bool(shares[i].max() >= tau and far[i] <= limit),
+        )
+        for i in range(len(truth))
+        if seen.splits[i] != "train"
+    )
+    evidence = GateEvidence(
+        rows=rows,
+        train_pictures=len(set(np.flatnonzero(seen.splits == "train"))),
+        strangers=strangers,
+        command=" ".join(["python -m training", *sys.argv[1:]]),
+        seed=seed,
+    )
+    write_gate(out, names, SPEC, model, head, temperature=temperature, tau=tau, limit=limit, evidence=evidence)
+
+
+def _features(data: Path, model: bytes, kept: Path, seed: int) -> tuple[_Seen, NDArray[np.float32]]:
+    if not kept.exists():
+        seen = _show(gather(data, seed), seed)
+        pooled = _pool(model, seen.greys)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        partial = kept.with_suffix(".partial.npz")
+        np.savez(partial, greys=seen.greys, labels=seen.labels, splits=seen.splits, origins=seen.origins, pooled=pooled)
+        partial.replace(kept)
+    with np.load(kept) as file:
+        return _Seen(file["greys"], file["labels"], file["splits"], file["origins"]), file["pooled"]
+
+
+def _show(pictures: tuple[GatePicture, ...], seed: int) -> _Seen:
+    """Varied copies for training, the pictures as they are else; chests also turned and with levels swapped."""
+    random = np.random.default_rng(seed)
+    rows: list[tuple[NDArray[np.uint8], str, str, str]] = []
+    for picture in pictures:
+        train = picture.split == "train"
+        for copy in range(_copies(picture) if train else 1):
+            rows.append((_one(picture, random, train), picture.label, picture.split, picture.origin))
+            if picture.label == CHEST and copy == 0:
+                turned = np.rot90(_one(picture, random, train), int(random.integers(1, 4)))
+                rows.append((turned, TURNED, picture.split, picture.origin))
+                rows.append((255 - _one(picture, random, train), INVERTED, picture.split, picture.origin))
+    greys, labels, splits, origins = zip(*rows, strict=True)
+    return _Seen(np.stack(greys), np.array(labels), np.array(splits), np.array(origins))
+
+
+def _copies(picture: GatePicture) -> int:
+    return 2 if picture.label in (CHEST, "chest-phantom") else 4
+
+
+def _one(picture: GatePicture, random: np.random.Generator, train: bool) -> NDArray[np.uint8]:
+    size = (SPEC.width_px, SPEC.height_px)
+    grey = picture.grey
+    if train:
+        grey = vary(np.asarray(Image.fromarray(grey).resize((144, 144), Image.Resampling.BILINEAR)), random)
+    return np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BILINEAR))
+
+
+def _pool(model: bytes, greys: NDArray[np.uint8]) -> NDArray[np.float32]:
+    session, parts = open_exported(model, 2), []
+    for start in range(0, len(greys), _BATCH_FORWARD):
+        batch = np.concatenate([prepare_grey(grey, SPEC) for grey in greys[start : start + _BATCH_FORWARD]])
+        parts.append(session.run([OUTPUT], {INPUT: batch})[0].mean(axis=(2, 3)))
+        if start % (_BATCH_FORWARD * 50) == 0:
+            print(f"features {start}/{len(greys)}", file=sys.stderr, flush=True)
+    return np.concatenate(parts).astype(np.float32)
+
+
+def _fit_head(
+    pooled: NDArray[np.float32], truth: NDArray[np.int64], train: NDArray[np.int64], classes: int, seed: int
+) -> tuple[NDArray[np.float32], ...]:
+    """w1, b1, w2, b2 of Dense -> ReLU -> Dense; the standardisation of the features is folded into the first."""
+    torch.manual_seed(seed)
+    random = np.random.default_rng(seed)
+    middle, spread = pooled[train].mean(axis=0), pooled[train].std(axis=0) + 1e-3
+    inputs = torch.from_numpy((pooled - middle) / spread)
+    wanted = torch.from_numpy(truth)
+    first, last = nn.Linear(inputs.shape[1], HIDDEN), nn.Linear(HIDDEN, classes)
+    head = nn.Sequential(nn.Dropout(0.1), first, nn.ReLU(), nn.Dropout(0.2), last)
+    optimizer = torch.optim.AdamW(head.parameters(), _RATE, weight_decay=0.01)
+    chance = 1.0 / np.sqrt(np.bincount(truth[train])[truth[train]])
+    for step in range(_STEPS):
+        rows = random.choice(train, _BATCH, p=chance / chance.sum())
+        loss = nn.functional.cross_entropy(head(inputs[rows]), wanted[rows], label_smoothing=0.02)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        for group in optimizer.param_groups:
+            group["lr"] = _RATE * (1.0 - step / _STEPS)
+    w1, b1 = first.weight.detach().numpy() / spread, first.bias.detach().numpy()
+    folded = (w1, b1 - w1 @ middle, last.weight.detach().numpy(), last.bias.detach().numpy())
+    return tuple(np.ascontiguousarray(array, dtype=np.float32) for array in folded)
+
+
+def _logits(head: Head, pooled: NDArray[np.float32]) -> NDArray[np.float32]:
+    hidden = np.maximum(pooled @ head.w1.T + head.b1, 0.0)
+    logits: NDArray[np.float32] = hidden @ head.w2.T + head.b2
+    return logits

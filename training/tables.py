@@ -1,0 +1,34 @@
+"""Markdown tables and numbers as METRICS.md spells them."""
+
+from collections.abc import Iterable
+
+from csss.inference.metrics import Figures, Interval
+
+
+def table(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """A Markdown table."""
+    lines = [titles, tuple("---" for _ in titles), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def number(value: float | None) -> str:
+    """Three decimals, or n/a."""
+    return "n/a" if value is None else f"{value:.3f}"
+
+
+def span(interval: Interval | None) -> str:
+    """The two ends of an interval."""
+    return "n/a" if interval is None else f"{interval.low:.3f} to {interval.high:.3f}"
+
+
+def overall(figures: Figures) -> tuple[str, str, str, str]:
+    """Accuracy, balanced accuracy, macro F1 and ECE."""
+    return (
+        number(figures.accuracy),
+        number(figures.balanced_accuracy),
+        number(figures.macro_f1),
+        number(figures.ece),
+    )
+
+
+OVERALL = ("accuracy", "balanced accuracy", "macro F1", "ECE")
