@@ -12,20 +12,22 @@ from numpy.typing import NDArray
 from csss.inference.card import InputSpec
 from csss.inference.metrics import Cases, Figures, measure
 from training.archive import Sample, fingerprint, read_manifest
+from training.backbones import BACKBONES
 from training.chest_net import ChestNet
 from training.evidence import Trial
 from training.export import export_onnx, halve_weights
 from training.finetune import Course, Epoch, Pictures, fit_course, run_pictures
 from training.folder import Fitted, finish_folder
 from training.measure import softmax_rows
-from training.mobilenetv2 import FEATURE_CHANNELS, MobileNetV2, load_imagenet
 from training.pictures import cache_pictures
-from training.pretrained import imagenet_ingredient
+from training.quantise import Precision, is_equal, judge, pool, quantise
 from training.ranks import Ranks, join_ranks
 from training.trials import leave_out
 
 SPEC = InputSpec(224, 224, "grey-repeated-3", "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 DROPOUT = 0.2
+_SHOWN = 150
+"""Training pictures from which an 8-bit file takes its ranges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Wishes:
     gate: Path | None
     foreign: Path | None
     beside: Path | None
+    backbone: str
     courses: tuple[Course, ...]
     trial_share: float
     seed: int
@@ -69,29 +72,29 @@ def train_chest(archive: Path, weights: dict[str, torch.Tensor], wishes: Wishes)
     """
     ranks = join_ranks()
     samples = read_manifest(archive)
-    pictures = _pictures(archive, samples, wishes.cache)
-    name = f"chest-{fingerprint(samples)[:12]}"
+    pictures = ranks.after_first(lambda: _pictures(archive, samples, wishes.cache))
+    name = f"{wishes.backbone}-{fingerprint(samples)[:12]}"
     network, history = _fit(weights, pictures, wishes.courses, wishes, name, ranks)
     trials = _try_outside(weights, samples, pictures, wishes, ranks) if wishes.trial_share > 0.0 else ()
     if not ranks.first:
         return
     network = network.to("cpu")
-    features = run_pictures(_Pooled(network), pictures.greys, SPEC, SPEC.width_px, torch.device("cpu"))
-    backbone = network.backbone
+    model, pooled, precisions = _store(network, pictures)
     finish_folder(
         Fitted(
             archive=archive,
             samples=samples,
             spec=SPEC,
-            model=halve_weights(export_onnx(backbone, torch.zeros(1, 3, SPEC.height_px, SPEC.width_px))),
-            backbone=backbone,
-            pooled=features,
+            model=model,
+            backbone=network.backbone,
+            pooled=pooled,
             dense=tuple(parameter.detach().numpy() for parameter in network.head),
             history=history,
             trials=trials,
+            precisions=precisions,
             command=" ".join(["python -m training", *sys.argv[1:]]),
             seed=wishes.seed,
-            ingredient=imagenet_ingredient(),
+            ingredient=BACKBONES[wishes.backbone](weights).ingredient,
             for_patients=True,
         ),
         out=wishes.out,
@@ -101,14 +104,23 @@ def train_chest(archive: Path, weights: dict[str, torch.Tensor], wishes: Wishes)
     )
 
 
-class _Pooled(torch.nn.Module):
-    def __init__(self, network: ChestNet) -> None:
-        super().__init__()
-        self.backbone = network.backbone
+def _store(network: ChestNet, pictures: Pictures) -> tuple[bytes, NDArray[np.float32], tuple[Precision, ...]]:
+    """The smallest file that measures the same on validation, its features (n, K) of all pictures, and what was tried."""
+    whole = export_onnx(network.backbone, torch.zeros(1, 3, SPEC.height_px, SPEC.width_px))
+    shown = pictures.greys[pictures.train_rows[:: max(1, len(pictures.train_rows) // _SHOWN)]]
+    files = {"float16": halve_weights(whole), "int8": quantise(whole, shown, SPEC)}
+    w1, b1, w2, b2 = (parameter.detach().numpy() for parameter in network.head)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        pooled: torch.Tensor = self.backbone(x).mean(dim=(2, 3))
-        return pooled
+    def logits(features: NDArray[np.float32]) -> NDArray[np.float64]:
+        return np.asarray(np.maximum(features @ w1.T + b1, 0.0) @ w2.T + b2, dtype=np.float64)
+
+    rows, threads = pictures.val_rows, torch.get_num_threads()
+    tried = tuple(
+        judge(name, file, pool(file, pictures.greys[rows], SPEC, threads), pictures.truth[rows], logits)
+        for name, file in files.items()
+    )
+    chosen = "int8" if is_equal(tried[1], tried[0]) else "float16"
+    return files[chosen], pool(files[chosen], pictures.greys, SPEC, threads), tried
 
 
 def _pictures(archive: Path, samples: tuple[Sample, ...], cache: Path) -> Pictures:
@@ -132,9 +144,8 @@ def _fit(
     ranks: Ranks,
 ) -> tuple[ChestNet, tuple[Epoch, ...]]:
     torch.manual_seed(wishes.seed)
-    imagenet = MobileNetV2()
-    load_imagenet(imagenet, weights)
-    network = ChestNet(imagenet, FEATURE_CHANNELS, int(pictures.truth.max()) + 1, DROPOUT)
+    backbone = BACKBONES[wishes.backbone](weights)
+    network = ChestNet(backbone.network, backbone.channels, int(pictures.truth.max()) + 1, DROPOUT)
     history: tuple[Epoch, ...] = ()
     done = ""
     for course in courses:
@@ -159,7 +170,7 @@ def _try_outside(
         courses = tuple(_draw_less(course, wishes.trial_share) for course in wishes.courses)
         if strong is not None:
             courses = tuple(_weaken(course) for course in courses)
-        network, _ = _fit(weights, part, courses, wishes, f"trial-{fingerprint(samples)[:12]}", ranks)
+        network, _ = _fit(weights, part, courses, wishes, f"trial-{wishes.backbone}-{fingerprint(samples)[:12]}", ranks)
         judged = [_judge(network, pictures, rows, labels, ranks) for rows in (kept.validation, kept.outside)]
         found.append(Trial(title, *judged))
     return tuple(found)

@@ -29,7 +29,8 @@ def fit_sets(
     at_least = []
     for label in range(shares.shape[1]):
         own = np.sort(shares[truth == label, label])
-        rank = int(np.floor((1.0 - coverage) * (len(own) + 1)))
+        # In binary 1 - 0.9 is a little less than a tenth, and a tenth of ten pictures less than one.
+        rank = int(np.floor((1.0 - coverage) * (len(own) + 1) + 1e-9))
         at_least.append(float(own[rank - 1]) if rank >= 1 else 0.0)
     return Conformal(coverage, tuple(at_least), fitted_on, two_are_uncertain)
 

@@ -11,6 +11,7 @@ from csss.inference.prediction import Prediction
 from training.archive import Sample
 from training.finetune import Epoch
 from training.localise import Localisation
+from training.quantise import Precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class Evidence:
     beside: tuple[str, tuple[Answer, ...]] | None
     trials: tuple[Trial, ...]
     calibrations: tuple[CalibrationChoice, ...]
+    precisions: tuple[Precision, ...]
     without_corners: Figures | None
     foreign: tuple[tuple[str, Answer], ...]
     localisation: Localisation | None

@@ -157,7 +157,9 @@ class _Run:
         side_px, drawn = course.stages[number]
         # Seeded by the stage, so that a resumed fit draws what an uninterrupted one would have drawn.
         random = np.random.default_rng((course.seed, number))
-        variation = torch.Generator().manual_seed(self.ranks.own_seed(course.seed * 100 + number))
+        own_seed = self.ranks.own_seed(course.seed * 100 + number)
+        variation = torch.Generator().manual_seed(own_seed)
+        torch.manual_seed(own_seed)  # of dropout and of the pairs that are mixed
         rows = random.choice(self.pictures.train_rows, drawn, p=self.chance)
         self.network.train()
         losses = []

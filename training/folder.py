@@ -37,6 +37,7 @@ from training.evidence import Answer, CalibrationChoice, Evidence, Trial
 from training.finetune import Epoch
 from training.localise import localise
 from training.plots import PLOTS, draw_plots
+from training.quantise import Precision
 from training.report import write_metrics
 from training.served import answer_foreign, answer_samples, compare_logits
 
@@ -64,6 +65,7 @@ class Fitted:
     dense: tuple[NDArray[np.float32], ...]
     history: tuple[Epoch, ...]
     trials: tuple[Trial, ...]
+    precisions: tuple[Precision, ...]
     command: str
     seed: int
     ingredient: Ingredient
@@ -162,6 +164,7 @@ def _measure(
         beside=_ask_beside(beside, fitted.archive, splits["test"]),
         trials=fitted.trials,
         calibrations=choices,
+        precisions=fitted.precisions,
         without_corners=None,
         foreign=answer_foreign(model, foreign) if foreign else (),
         localisation=None,

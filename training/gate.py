@@ -1,5 +1,6 @@
 """input-gate: what kind of picture this is; a small head on the lower blocks of MobileNetV2 as ImageNet left them."""
 
+import hashlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from training.calibrate import distances, fit_distance, fit_temperature
 from training.export import INPUT, OUTPUT, export_onnx, halve_weights, open_exported
 from training.gate_folder import GateEvidence, Row, write_gate
 from training.gate_pictures import GatePicture, gather
-from training.measure import softmax_rows
+from training.measure import expected_calibration_error, softmax_rows
 from training.mobilenetv2 import MobileNetV2, load_imagenet
 
 SPEC = InputSpec(112, 112, "grey-repeated-3", "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -93,7 +94,9 @@ def train_gate(
     )
     evidence = GateEvidence(
         rows=rows,
-        train_pictures=len(set(np.flatnonzero(seen.splits == "train"))),
+        train_pictures=_count_pictures(seen.labels[train]),
+        fingerprint_sha256=_fingerprint(seen),
+        test_ece=expected_calibration_error(truth[seen.splits == "test"], shares[seen.splits == "test"]),
         strangers=strangers,
         command=" ".join(["python -m training", *sys.argv[1:]]),
         seed=seed,
@@ -119,7 +122,7 @@ def _show(pictures: tuple[GatePicture, ...], seed: int) -> _Seen:
     rows: list[tuple[NDArray[np.uint8], str, str, str]] = []
     for picture in pictures:
         train = picture.split == "train"
-        for copy in range(_copies(picture) if train else 1):
+        for copy in range(_copies(picture.label) if train else 1):
             rows.append((_one(picture, random, train), picture.label, picture.split, picture.origin))
             if picture.label == CHEST and copy == 0:
                 turned = np.rot90(_one(picture, random, train), int(random.integers(1, 4)))
@@ -129,8 +132,21 @@ def _show(pictures: tuple[GatePicture, ...], seed: int) -> _Seen:
     return _Seen(np.stack(greys), np.array(labels), np.array(splits), np.array(origins))
 
 
-def _copies(picture: GatePicture) -> int:
-    return 2 if picture.label in (CHEST, "chest-phantom") else 4
+def _copies(label: str) -> int:
+    return 2 if label in (CHEST, "chest-phantom") else 4
+
+
+def _count_pictures(labels: NDArray[np.str_]) -> int:
+    """The pictures behind the varied copies; a turned or inverted chest is no further one."""
+    return round(sum(1.0 / _copies(label) for label in labels if label not in (TURNED, INVERTED)))
+
+
+def _fingerprint(seen: _Seen) -> str:
+    """sha256 over every picture as it was shown, with its label, split and collection."""
+    found = hashlib.sha256()
+    for grey, *words in zip(seen.greys, seen.labels, seen.splits, seen.origins, strict=True):
+        found.update(grey.tobytes() + "\n".join(words).encode())
+    return found.hexdigest()
 
 
 def _one(picture: GatePicture, random: np.random.Generator, train: bool) -> NDArray[np.uint8]:

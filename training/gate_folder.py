@@ -73,10 +73,15 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class GateEvidence:
-    """``strangers`` is an archive of DICOM files of many kinds that took no part in the fit."""
+    """``rows`` are of validation and test; ``fingerprint_sha256`` names all pictures, those of the fit included.
+
+    ``strangers`` is an archive of DICOM files of many kinds that took no part in the fit.
+    """
 
     rows: tuple[Row, ...]
     train_pictures: int
+    fingerprint_sha256: str
+    test_ece: float
     strangers: Path | None
     command: str
     seed: int
@@ -159,7 +164,7 @@ def _draft(
         intended_use="To keep pictures of another kind away from a diagnostic model. It is no diagnosis of anything.",
         limits=_LIMITS,
         training_data=TrainingData(
-            fingerprint_sha256=_sha256("\n".join(f"{r.split} {r.label} {r.origin}" for r in evidence.rows).encode()),
+            fingerprint_sha256=evidence.fingerprint_sha256,
             description="Chest X-rays, CT and MR slices, echo frames, photographs; drawings by training/drawn.py",
             train_images=evidence.train_pictures,
             validation_images=sum(row.split == "val" for row in evidence.rows),
@@ -167,7 +172,7 @@ def _draft(
             test_accuracy=right,
             test_balanced_accuracy=_balanced(test),
             test_macro_f1=_macro_f1(test),
-            test_ece=0.0,
+            test_ece=evidence.test_ece,
             sources=(),
         ),
         ingredients=(replace(imagenet_ingredient(), name=f"{imagenet_ingredient().name}, blocks 0 to 13"),),

@@ -13,7 +13,7 @@ from csss.imaging.volume import Volume
 from csss.inference.explain import grad_cam, share_inside
 from csss.inference.head import Head
 from csss.inference.lungs import LungFields, estimate_lungs
-from csss.inference.prediction import Prediction
+from csss.inference.prediction import InferenceRefused, Prediction
 from csss.inference.prepare import prepare_grey
 from csss.inference.shelf import Model
 from training.archive import Sample, read_grey
@@ -69,9 +69,9 @@ def localise(
                 continue
             tried += 1
             centre = _choose_place(lungs, random)
-            said = model.predict(Volume(pixels=_implant(grey, centre, random)[None], kind=FileKind.PNG))
-            if said.top_label != _NORMAL and said.heat is not None and said.heat.max() > 0.0:
-                hits.append(_points_at(said.heat, centre, grey.shape))
+            heat = _heat_of_finding(model, _implant(grey, centre, random))
+            if heat is not None:
+                hits.append(_points_at(heat, centre, grey.shape))
                 chances.append(_chance(lungs, centre, grey.shape))
         for sample, answer in list(zip(samples, answers, strict=True))[:_PICTURES]:
             if answer is None or answer.heat is None or answer.heat.max() <= 0.0:
@@ -87,6 +87,16 @@ def localise(
         alike=_mean(alike),
         inside=_mean(inside),
     )
+
+
+def _heat_of_finding(model: Model, grey: Grey) -> NDArray[np.float32] | None:
+    """The map of a picture whose likeliest label is a finding; None for any other, and for one the gate refuses."""
+    try:
+        said = model.predict(Volume(pixels=grey[None], kind=FileKind.PNG))
+    except InferenceRefused:
+        return None
+    found = said.top_label != _NORMAL and said.heat is not None and said.heat.max() > 0.0
+    return said.heat if found else None
 
 
 def _choose_place(lungs: LungFields, random: np.random.Generator) -> tuple[float, float]:

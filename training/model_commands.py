@@ -19,6 +19,7 @@ def add_model_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
 
     chest = commands.add_parser("chest", help="chest-mobilenetv2: five labels of a frontal chest radiograph")
     chest.add_argument("--data", type=Path, required=True, help="zip with manifest.csv and pictures")
+    chest.add_argument("--backbone", choices=("mobilenetv2", "small-vit"), default="mobilenetv2")
     chest.add_argument("--gate", type=Path, help="the shelf that holds its gate (the folder above input-gate)")
     chest.add_argument("--foreign", type=Path, help="zip of pictures that are no chest X-rays, looked at in the end")
     chest.add_argument("--beside", type=Path, help="a model folder to measure on the same test pictures")
@@ -56,6 +57,7 @@ def _train_chest(given: argparse.Namespace) -> None:
         gate=given.gate,
         foreign=given.foreign,
         beside=given.beside,
+        backbone=given.backbone,
         courses=plan_courses(given.seed, given.draw_share),
         trial_share=given.trial_share,
         seed=given.seed,
@@ -74,7 +76,8 @@ def _prepare(given: argparse.Namespace) -> "dict[str, torch.Tensor]":
     import torch
 
     from training.pretrained import imagenet_weights
+    from training.ranks import join_ranks
 
     torch.set_num_threads(given.threads)
     torch.set_flush_denormal(True)
-    return imagenet_weights(given.cache)
+    return join_ranks().after_first(lambda: imagenet_weights(given.cache))

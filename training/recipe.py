@@ -72,6 +72,7 @@ def train_recipe(
             dense=tuple(parameter.detach().numpy() for parameter in dense.parameters()),
             history=history,
             trials=(),
+            precisions=(),
             command=" ".join(["python -m training", *sys.argv[1:]]),
             seed=seed,
             ingredient=imagenet_ingredient(),
@@ -96,7 +97,9 @@ def _pool(model: bytes, greys: NDArray[np.uint8], kept: Path) -> NDArray[np.floa
         if start % (_FORWARD * 100) == 0:
             print(f"features {start}/{len(greys)}", file=sys.stderr, flush=True)
     pooled = np.concatenate(parts).astype(np.float32)
-    np.save(kept, pooled)
+    partial = kept.with_suffix(".partial.npy")
+    np.save(partial, pooled)
+    partial.replace(kept)
     return pooled
 
 

@@ -6,6 +6,7 @@ from csss.inference.card import ModelCard
 from csss.inference.explain import OUTSIDE
 from csss.inference.metrics import Figures, Summary, measure, summarise
 from training.evidence import Evidence
+from training.quantise import MOST_LOST
 from training.report_trust import abstention, calibration, failures, foreign, heat, sets
 from training.tables import OVERALL, number, overall, span, table
 from training.trials import OUTSIDE_SOURCES
@@ -28,6 +29,7 @@ def write_metrics(folder: Path, card: ModelCard, evidence: Evidence) -> None:
         foreign(evidence),
         calibration(card, summary, evidence),
         failures(evidence),
+        _precisions(evidence),
         _course(evidence),
         "## Limits\n\n" + "\n".join(f"- {limit}" for limit in card.limits),
     )
@@ -132,6 +134,22 @@ def _trials(evidence: Evidence) -> str:
     second = "Sensitivity per label on the outside sources:"
     tables = table(titles, rows), table(("recipe", *evidence.labels), classes)
     return "\n\n".join(("## Sources left out", note, tables[0], second, tables[1]))
+
+
+def _precisions(evidence: Evidence) -> str:
+    """Nothing where only one way to store the network was tried."""
+    if not evidence.precisions:
+        return ""
+    rows = [
+        (each.name, f"{each.size_bytes / 2**20:.1f}", number(each.macro_f1), number(each.balanced_accuracy))
+        for each in evidence.precisions
+    ]
+    note = (
+        "Validation split, before calibration. The 8-bit file is shipped when it loses at most "
+        f"{MOST_LOST:.3f} of both figures; every other figure here is of the file that is shipped."
+    )
+    titles = ("stored as", "MiB", "macro F1", "balanced accuracy")
+    return "\n\n".join(("## How the network is stored", note, table(titles, rows)))
 
 
 def _course(evidence: Evidence) -> str:

@@ -1,6 +1,7 @@
-"""Make a whole model folder in code: a network of one pooling and one convolution, its head and its card."""
+"""Make a whole model folder in code: a network of one pooling and one convolution, its head and its card; a gate."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from csss.inference.card import (
     Coding,
     Explanation,
     FileHash,
+    GateNeed,
     Ingredient,
     InputSpec,
     Label,
@@ -23,12 +25,14 @@ from csss.inference.card import (
     SourceFigures,
     Threshold,
     TrainingData,
+    load_card,
     write_card,
 )
 from csss.inference.engines.onnx import open_onnx
 from csss.inference.golden import keep_golden, write_golden
 from csss.inference.head import Head, write_head
 from csss.inference.prepare import open_picture
+from csss.inference.shelf import Shelf
 from csss.inference.tasks.classify import classify
 
 SIDE = 32
@@ -36,9 +40,15 @@ CHANNELS = 6
 SPEC = InputSpec(SIDE, SIDE, "grey-repeated-3", "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 
-def make_network(weight_seed: int = 1, *, filler: float | None = None, channels: int = CHANNELS) -> bytes:
-    """ONNX bytes: (n, 3, 32, 32) -> average pool 8 -> convolution 1 x 1 -> ReLU -> "features" (n, 6, 4, 4)."""
-    weights = np.random.default_rng(weight_seed).normal(size=(channels, 3, 1, 1)).astype(np.float32)
+def make_network(
+    weight_seed: int = 1, *, filler: float | None = None, channels: int = CHANNELS, weights: np.ndarray | None = None
+) -> bytes:
+    """ONNX bytes: (n, 3, 32, 32) -> average pool 8 -> convolution 1 x 1 -> ReLU -> "features" (n, 6, 4, 4).
+
+    The convolution's ``weights`` (channels, 3, 1, 1) are drawn unless they are given.
+    """
+    if weights is None:
+        weights = np.random.default_rng(weight_seed).normal(size=(channels, 3, 1, 1)).astype(np.float32)
     if filler is not None:
         weights[:] = filler
     pool = _node("AveragePool", ["pictures"], ["pooled"], kernel_shape=(8, 8), strides=(8, 8))
@@ -126,6 +136,79 @@ def make_folder(root: Path, *, name: str = "tiny", version: str = "1", network: 
         (folder / file).write_bytes(data)
     write_card(make_card(network, head, golden, name=name, version=version), folder)
     return folder
+
+
+def make_grey_volume(grey: int, rows: int = 40, columns: int = 48) -> Volume:
+    """A picture of one grey."""
+    return Volume(pixels=np.full((1, rows, columns), grey, np.uint8), kind=FileKind.PNG)
+
+
+GATE_GREYS = {"chest-xray": 150, "chest-xray-turned": 205, "chest-xray-inverted": 240, "chest-phantom": 60, "other": 10}
+"""The tiny gate takes a picture for the label whose grey is nearest to the picture's mean; half-way it is not sure."""
+NEED = GateNeed("input-gate", ("chest-xray",), ("chest-phantom",), ("chest-xray-turned",), ("chest-xray-inverted",))
+
+
+def make_gate_folder(
+    root: Path, *, name: str = "input-gate", version: str = "1", greys: Mapping[str, int] = GATE_GREYS
+) -> Path:
+    """A gate ``root/name/version`` that the shelf accepts and whose golden case replays."""
+    folder = root / name / version
+    folder.mkdir(parents=True)
+    weights = np.zeros((CHANNELS, 3, 1, 1), np.float32)
+    weights[0], weights[1] = 1.0 / 3.0, -1.0 / 3.0
+    network, head = make_network(weights=weights), write_head(_nearest_grey(tuple(greys.values())))
+    card = replace(
+        make_card(network, head, b"", name=name, version=version),
+        task="gate",
+        modalities=("unstated",),
+        body_parts=("unstated",),
+        labels=tuple(Label(label, f"a picture called {label}", None, Risk.LOW) for label in greys),
+        calibration=Calibration("identity", 1.0, (), (), "nothing"),
+        explanation=Explanation("grad-cam-closed-form", False, "a gate"),
+    )
+    (folder / "model.onnx").write_bytes(network)
+    (folder / "head.npz").write_bytes(head)
+    (folder / "golden.npz").write_bytes(b"")
+    return rework(folder, card)
+
+
+def rework(folder: Path, card: ModelCard | None = None, **changes: object) -> Path:
+    """Give the folder another card (its own with ``changes``), and the golden case that the model then has.
+
+    What else the model needs, its gate, stands on the same shelf.
+    """
+    card = replace(load_card(folder) if card is None else card, **changes)
+    write_card(_listing(card, folder), folder)
+    volume = make_volume()
+    prediction = Shelf(folder.parents[1]).model(card.name, card.version).predict(volume)
+    (folder / "golden.npz").write_bytes(write_golden(keep_golden(volume.pixels[0], prediction)))
+    write_card(_listing(card, folder), folder)
+    return folder
+
+
+def _nearest_grey(greys: tuple[int, ...], sharpness: float = 40.0) -> Head:
+    """A head whose largest logit is that of the nearest mean grey: |x - m|^2 is linear in x but for x^2."""
+    middles = (np.array(greys) / 255.0 - SPEC.mean[0]) / SPEC.std[0]
+    brightness = np.zeros((1, CHANNELS), np.float32)
+    brightness[0, :2] = 1.0, -1.0
+    above_zero = 3.0
+    return Head(
+        w1=brightness,
+        b1=np.array([above_zero], np.float32),
+        w2=(sharpness * middles).astype(np.float32).reshape(-1, 1),
+        b2=(-sharpness * middles * (above_zero + middles / 2.0)).astype(np.float32),
+        centre=np.zeros(CHANNELS, np.float32),
+        directions=np.eye(2, CHANNELS, dtype=np.float32),
+        class_means=np.zeros((len(greys), 2), np.float32),
+        residual_scale=np.ones(1, np.float32),
+    )
+
+
+def _listing(card: ModelCard, folder: Path) -> ModelCard:
+    """The card with the hashes that its files have now."""
+    return replace(
+        card, files=tuple(FileHash(file.name, _sha256((folder / file.name).read_bytes())) for file in card.files)
+    )
 
 
 def with_threshold(card: ModelCard, **changes: object) -> ModelCard:

@@ -63,6 +63,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         gate=None,
         foreign=root / "data.zip",
         beside=None,
+        backbone="mobilenetv2",
         courses=(QUICK,),
         trial_share=1.0,
         seed=3,

@@ -1,0 +1,41 @@
+"""BACKBONES: what a chest classifier can stand on; all end in feature maps, so head, card and serving stay the same."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from csss.inference.card import Ingredient
+from training.mobilenetv2 import FEATURE_CHANNELS, MobileNetV2, load_imagenet
+from training.pretrained import imagenet_ingredient
+from training.vit import WIDTH, SmallViT
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Backbone:
+    """A network (n, 3, h, w) -> (n, ``channels``, h', w') before it is fitted, and where its weights come from."""
+
+    network: nn.Module
+    channels: int
+    ingredient: Ingredient
+
+
+def mobilenetv2(weights: dict[str, torch.Tensor]) -> Backbone:
+    """MobileNetV2 with ImageNet's weights."""
+    network = MobileNetV2()
+    load_imagenet(network, weights)
+    return Backbone(network, FEATURE_CHANNELS, imagenet_ingredient())
+
+
+def small_vit(_: dict[str, torch.Tensor]) -> Backbone:
+    """A small vision transformer without any earlier training."""
+    return Backbone(
+        SmallViT(), WIDTH, Ingredient("small ViT, fitted here from nothing", "training/vit.py", "MIT", None)
+    )
+
+
+BACKBONES: dict[str, Callable[[dict[str, torch.Tensor]], Backbone]] = {
+    "mobilenetv2": mobilenetv2,
+    "small-vit": small_vit,
+}
