@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from csss.inference.card import InputSpec
+from csss.inference.card import FLOAT_REPLAY, INT8_REPLAY, InputSpec, Replay
 from csss.inference.metrics import Cases, Figures, measure
 from training.archive import Sample, fingerprint, read_manifest
 from training.backbones import BACKBONES
@@ -24,7 +24,7 @@ from training.quantise import Precision, is_equal, judge, pool, quantise
 from training.ranks import Ranks, join_ranks
 from training.trials import leave_out
 
-SPEC = InputSpec(224, 224, "grey-repeated-3", "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+SPEC = InputSpec(224, 224, "grey-repeated-3", "lungs", "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 DROPOUT = 0.2
 _SHOWN = 150
 """Training pictures from which an 8-bit file takes its ranges."""
@@ -62,7 +62,12 @@ def plan_courses(seed: int, share: float = 1.0) -> tuple[Course, ...]:
         head_rate=1.5e-3, rate=8e-4, batch=64, averaging=0.998, cell_power=0.3, strong=0.4, mixed=0.3, mixing=0.3,
         weight_decay=0.05, label_smoothing=0.05, warming_steps=80, seed=seed,
     )  # fmt: skip
-    return tuple(_draw_less(course, share) for course in (warm, main))
+    last = Course(
+        stages=((224, 10000),) * 5,
+        head_rate=8e-4, rate=4e-4, batch=64, averaging=0.999, cell_power=0.3, strong=0.35, mixed=0.25, mixing=0.3,
+        weight_decay=0.05, label_smoothing=0.05, warming_steps=80, seed=seed + 1,
+    )  # fmt: skip
+    return tuple(_draw_less(course, share) for course in (warm, main, last))
 
 
 def train_chest(archive: Path, weights: dict[str, torch.Tensor], wishes: Wishes) -> None:
@@ -79,19 +84,20 @@ def train_chest(archive: Path, weights: dict[str, torch.Tensor], wishes: Wishes)
     if not ranks.first:
         return
     network = network.to("cpu")
-    model, pooled, precisions = _store(network, pictures)
+    stored = _store(network, pictures)
     finish_folder(
         Fitted(
             archive=archive,
             samples=samples,
             spec=SPEC,
-            model=model,
+            model=stored.model,
             backbone=network.backbone,
-            pooled=pooled,
+            pooled=stored.pooled,
             dense=tuple(parameter.detach().numpy() for parameter in network.head),
             history=history,
             trials=trials,
-            precisions=precisions,
+            precisions=stored.tried,
+            replay=stored.replay,
             command=" ".join(["python -m training", *sys.argv[1:]]),
             seed=wishes.seed,
             ingredient=BACKBONES[wishes.backbone](weights).ingredient,
@@ -104,8 +110,18 @@ def train_chest(archive: Path, weights: dict[str, torch.Tensor], wishes: Wishes)
     )
 
 
-def _store(network: ChestNet, pictures: Pictures) -> tuple[bytes, NDArray[np.float32], tuple[Precision, ...]]:
-    """The smallest file that measures the same on validation, its features (n, K) of all pictures, and what was tried."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Stored:
+    """The network's file, its features (n, K) of all pictures, and the figures of every file that was tried."""
+
+    model: bytes
+    pooled: NDArray[np.float32]
+    tried: tuple[Precision, ...]
+    replay: Replay
+
+
+def _store(network: ChestNet, pictures: Pictures) -> _Stored:
+    """The smallest file that measures the same on validation."""
     whole = export_onnx(network.backbone, torch.zeros(1, 3, SPEC.height_px, SPEC.width_px))
     shown = pictures.greys[pictures.train_rows[:: max(1, len(pictures.train_rows) // _SHOWN)]]
     files = {"float16": halve_weights(whole), "int8": quantise(whole, shown, SPEC)}
@@ -119,8 +135,10 @@ def _store(network: ChestNet, pictures: Pictures) -> tuple[bytes, NDArray[np.flo
         judge(name, file, pool(file, pictures.greys[rows], SPEC, threads), pictures.truth[rows], logits)
         for name, file in files.items()
     )
-    chosen = "int8" if is_equal(tried[1], tried[0]) else "float16"
-    return files[chosen], pool(files[chosen], pictures.greys, SPEC, threads), tried
+    small = is_equal(tried[1], tried[0])
+    model = files["int8" if small else "float16"]
+    pooled = pool(model, pictures.greys, SPEC, threads)
+    return _Stored(model, pooled, tried, INT8_REPLAY if small else FLOAT_REPLAY)
 
 
 def _pictures(archive: Path, samples: tuple[Sample, ...], cache: Path) -> Pictures:
@@ -161,19 +179,14 @@ def _fit(
 def _try_outside(
     weights: dict[str, torch.Tensor], samples: tuple[Sample, ...], pictures: Pictures, wishes: Wishes, ranks: Ranks
 ) -> tuple[Trial, ...]:
-    """The courses without the outside sources, with fewer draws: strongly varied as shipped, and mildly."""
+    """The same courses with fewer draws, without the outside sources, judged on them."""
     kept = leave_out(samples)
     part = Pictures(pictures.greys, pictures.truth, pictures.source, kept.train, kept.validation)
     labels = tuple(sorted({sample.label for sample in samples}))
-    found = []
-    for title, strong in (("the shipped courses", None), ("without strong variation and mixing", 0.0)):
-        courses = tuple(_draw_less(course, wishes.trial_share) for course in wishes.courses)
-        if strong is not None:
-            courses = tuple(_weaken(course) for course in courses)
-        network, _ = _fit(weights, part, courses, wishes, f"trial-{wishes.backbone}-{fingerprint(samples)[:12]}", ranks)
-        judged = [_judge(network, pictures, rows, labels, ranks) for rows in (kept.validation, kept.outside)]
-        found.append(Trial(title, *judged))
-    return tuple(found)
+    courses = tuple(_draw_less(course, wishes.trial_share) for course in wishes.courses)
+    network, _ = _fit(weights, part, courses, wishes, f"trial-{wishes.backbone}-{fingerprint(samples)[:12]}", ranks)
+    judged = [_judge(network, pictures, rows, labels, ranks) for rows in (kept.validation, kept.outside)]
+    return (Trial(f"the same courses with {wishes.trial_share:.0%} of the draws", *judged),)
 
 
 def _judge(
@@ -181,10 +194,6 @@ def _judge(
 ) -> Figures:
     logits = run_pictures(network, pictures.greys[rows], SPEC, SPEC.width_px, ranks.device)
     return measure(Cases.answered_all(pictures.truth[rows], softmax_rows(logits), labels))
-
-
-def _weaken(course: Course) -> Course:
-    return replace(course, strong=0.0, mixed=0.0)
 
 
 def _draw_less(course: Course, share: float) -> Course:

@@ -18,6 +18,7 @@ from csss.inference.card import (
     Label,
     ModelCard,
     OutOfDistribution,
+    Replay,
     Risk,
     RiskRule,
     SourceFigures,
@@ -75,6 +76,7 @@ def draft_card(
     calibration: Calibration,
     conformal: Conformal | None,
     distance_limit: float,
+    replay: Replay,
     gated: bool,
     for_patients: bool,
 ) -> ModelCard:
@@ -112,6 +114,7 @@ def draft_card(
         training_data=TrainingData("0" * 64, "not measured yet", 0, 0, 0, 0.0, 0.0, 0.0, 0.0, ()),
         ingredients=(Ingredient("weights", "not listed yet", "not listed yet", None),),
         phantom_trained=False,
+        replay=replay,
         files=hashes,
     )
 

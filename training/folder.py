@@ -20,6 +20,7 @@ from csss.inference.card import (
     Ingredient,
     InputSpec,
     ModelCard,
+    Replay,
     write_card,
 )
 from csss.inference.engines import EngineChoice
@@ -66,6 +67,7 @@ class Fitted:
     history: tuple[Epoch, ...]
     trials: tuple[Trial, ...]
     precisions: tuple[Precision, ...]
+    replay: Replay
     command: str
     seed: int
     ingredient: Ingredient
@@ -106,6 +108,7 @@ def finish_folder(
         calibration=calibration,
         conformal=sets,
         distance_limit=limit,
+        replay=fitted.replay,
         gated=gate is not None,
         for_patients=fitted.for_patients,
     )

@@ -22,7 +22,7 @@ from training.gate_pictures import GatePicture, gather
 from training.measure import expected_calibration_error, softmax_rows
 from training.mobilenetv2 import MobileNetV2, load_imagenet
 
-SPEC = InputSpec(112, 112, "grey-repeated-3", "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+SPEC = InputSpec(112, 112, "grey-repeated-3", "whole", "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 LAST_BLOCK = 13
 """96 channels of 7 x 7: measured, the deeper blocks know less of what makes a radiograph (docs/models.md)."""
 HIDDEN = 128

@@ -14,6 +14,7 @@ from csss.imaging.readers import READERS
 from csss.imaging.sniff import HEAD_BYTES, FileKind, sniff
 from csss.imaging.volume import Volume
 from csss.inference.card import (
+    FLOAT_REPLAY,
     GOLDEN_FILE,
     HEAD_FILE,
     MODEL_FILE,
@@ -177,6 +178,7 @@ def _draft(
         ),
         ingredients=(replace(imagenet_ingredient(), name=f"{imagenet_ingredient().name}, blocks 0 to 13"),),
         phantom_trained=False,
+        replay=FLOAT_REPLAY,
         files=(FileHash(MODEL_FILE, _sha256(model)), FileHash(HEAD_FILE, _sha256(write_head(head)))),
     )
 

@@ -11,10 +11,11 @@ from PIL import Image, ImageFilter
 from csss.imaging.sniff import FileKind
 from csss.imaging.volume import Volume
 from csss.inference.explain import grad_cam, share_inside
+from csss.inference.framing import spread_heat
 from csss.inference.head import Head
 from csss.inference.lungs import LungFields, estimate_lungs
 from csss.inference.prediction import InferenceRefused, Prediction
-from csss.inference.prepare import prepare_grey
+from csss.inference.prepare import choose_frame, prepare_grey
 from csss.inference.shelf import Model
 from training.archive import Sample, read_grey
 
@@ -144,12 +145,13 @@ def _near(point: tuple[float, float], centre: tuple[float, float], shape: tuple[
 
 def _compare(model: Model, head: Head, grey: Grey, answer: Prediction, random: np.random.Generator) -> float:
     """Correlation of the map with that of a head of the same spread drawn at random."""
-    features = model.features(prepare_grey(grey, model.card.input))[0]
+    frame = choose_frame(grey, model.card.input)
+    features = model.features(prepare_grey(grey, model.card.input, frame))[0]
     label = [name for name, _ in answer.probabilities].index(answer.top_label)
     w1 = random.normal(0.0, float(head.w1.std()), head.w1.shape).astype(np.float32)
     w2 = random.normal(0.0, float(head.w2.std()), head.w2.shape).astype(np.float32)
     drawn = Head(w1, head.b1, w2, head.b2, head.centre, head.directions, head.class_means, head.residual_scale)
-    other = grad_cam(features, drawn.logits(features.mean(axis=(1, 2)))[0], drawn, label)
+    other = spread_heat(grad_cam(features, drawn.logits(features.mean(axis=(1, 2)))[0], drawn, label), frame)
     if answer.heat is None or other.std() == 0.0 or answer.heat.std() == 0.0:
         return 0.0
     return float(np.corrcoef(answer.heat.ravel(), other.ravel())[0, 1])

@@ -60,6 +60,8 @@ def quantise(model: bytes, greys: NDArray[np.uint8], spec: InputSpec) -> bytes:
             _Pictures(greys, spec),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
+            # Seven bits: processors without VNNI add pairs of products in 16 bits, which eight would overflow.
+            reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,

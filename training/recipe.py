@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from csss.inference.card import InputSpec
+from csss.inference.card import FLOAT_REPLAY, InputSpec
 from training.archive import fingerprint, read_manifest
 from training.chest_net import HIDDEN
 from training.export import INPUT, OUTPUT, export_onnx, halve_weights, open_exported
@@ -26,7 +26,7 @@ from training.mobilenetv2 import FEATURE_CHANNELS, MobileNetV2, load_imagenet
 from training.pictures import cache_pictures
 from training.pretrained import imagenet_ingredient
 
-SPEC = InputSpec(224, 224, "grey-repeated-3", "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+SPEC = InputSpec(224, 224, "grey-repeated-3", "whole", "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 RATE = 1e-4
 BATCH = 16
 PATIENCE = 3
@@ -73,6 +73,7 @@ def train_recipe(
             history=history,
             trials=(),
             precisions=(),
+            replay=FLOAT_REPLAY,
             command=" ".join(["python -m training", *sys.argv[1:]]),
             seed=seed,
             ingredient=imagenet_ingredient(),

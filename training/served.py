@@ -15,7 +15,7 @@ from csss.imaging.readers import READERS
 from csss.imaging.sniff import HEAD_BYTES, FileKind, sniff
 from csss.imaging.volume import Volume
 from csss.inference.head import Head
-from csss.inference.prepare import prepare_grey
+from csss.inference.prepare import choose_frame, prepare_grey
 from csss.inference.shelf import Model
 from training.archive import Sample, read_grey
 from training.evidence import Answer
@@ -56,7 +56,8 @@ def compare_logits(model: Model, backbone: nn.Module, head: Head, archive: Path,
     worst = 0.0
     with zipfile.ZipFile(archive) as pictures, torch.inference_mode():
         for sample in samples[:_COMPARED]:
-            batch = prepare_grey(read_grey(pictures, sample), model.card.input)
+            grey = read_grey(pictures, sample)
+            batch = prepare_grey(grey, model.card.input, choose_frame(grey, model.card.input))
             in_torch, served = backbone(torch.from_numpy(batch)).numpy(), model.features(batch)
             first, second = (head.logits(features[0].mean(axis=(1, 2)))[1] for features in (in_torch, served))
             worst = max(worst, float(np.abs(first - second).max()))

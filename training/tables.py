@@ -1,5 +1,6 @@
 """Markdown tables and numbers as METRICS.md spells them."""
 
+import math
 from collections.abc import Iterable
 
 from csss.inference.metrics import Figures, Interval
@@ -12,8 +13,8 @@ def table(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def number(value: float | None) -> str:
-    """Three decimals, or n/a."""
-    return "n/a" if value is None else f"{value:.3f}"
+    """Three decimals, or n/a where there is nothing to judge by."""
+    return "n/a" if value is None or math.isnan(value) else f"{value:.3f}"
 
 
 def span(interval: Interval | None) -> str:

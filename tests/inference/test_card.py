@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_model import make_folder, with_threshold
+from tiny_model import NEED, make_folder, make_gate_folder, with_threshold
 
-from csss.inference.card import CardError, FileHash, Risk, load_card, write_card
+from csss.inference.card import Calibration, CardError, Conformal, FileHash, Risk, load_card, write_card
 
 
 def refusal(folder: Path) -> str:
@@ -65,6 +65,18 @@ def test_card_notices_a_flipped_bit_anywhere(tmp_path: Path, name: str) -> None:
         ("risk.floor_when_uncertain", "low", "risk.floor_when_uncertain"),
         ("labels.0.risk", "none", "labels.0.risk"),
         ("files.0.name", "../model.onnx", "files.0.name"),
+        ("task", "segment", "task"),
+        ("purpose", "everybody", "purpose"),
+        ("quality", "brain", "quality"),
+        ("calibration.method", "isotonic", "calibration.method"),
+        ("calibration.scale", [1.0, 0.0, 1.0], "calibration.scale.1"),
+        (
+            "conformal",
+            {"coverage": 0.5, "at_least": [], "fitted_on": "x", "two_are_uncertain": True},
+            "conformal.coverage",
+        ),
+        ("gate", {"model": "../x", "accepts": ["y"], "phantoms": [], "turned": [], "inverted": []}, "gate.model"),
+        ("gate", {"model": "x", "accepts": [], "phantoms": [], "turned": [], "inverted": []}, "gate.accepts"),
     ],
 )
 def test_card_refuses_a_wrong_value_even_when_sealed(tmp_path: Path, path: str, value: object, place: str) -> None:
@@ -154,3 +166,53 @@ def test_card_refuses_foreign_content(tmp_path: Path, data: bytes, code: str) ->
 
 def test_card_missing_is_said(tmp_path: Path) -> None:
     assert refusal(tmp_path) == "card-missing"
+
+
+def kept_as(folder: Path, **changes: object) -> Path:
+    write_card(replace(load_card(folder), **changes), folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("method", "scale", "bias", "sound"),
+    [
+        ("vector", (1.0, 2.0, 0.5), (0.0, -1.0, 1.0), True),
+        ("vector", (1.0, 2.0), (0.0, -1.0, 1.0), False),
+        ("vector", (1.0, 2.0, 0.5), (0.0, -1.0), False),
+        ("vector", (1.0, 2.0, 0.5, 1.0), (0.0, -1.0, 1.0, 0.0), False),
+        ("vector", (), (), False),
+        ("temperature", (), (), True),
+        ("temperature", (1.0, 2.0, 0.5), (0.0, -1.0, 1.0), False),
+        ("identity", (), (), True),
+        ("identity", (), (0.0, -1.0, 1.0), False),
+    ],
+)
+def test_card_wants_a_scale_and_a_bias_for_each_label_of_vector_scaling(
+    tmp_path: Path, method: str, scale: tuple, bias: tuple, sound: bool
+) -> None:
+    folder = kept_as(make_folder(tmp_path), calibration=Calibration(method, 1.0, scale, bias, "x"))
+    if sound:
+        assert load_card(folder).calibration.scale == scale
+        return
+    with pytest.raises(CardError, match=r"^The card is wrong at calibration: another number of labels") as caught:
+        load_card(folder)
+    assert caught.value.code == "card-invalid"
+
+
+@pytest.mark.parametrize("limits", [(0.1, 0.2), (0.1, 0.2, 0.3, 0.4), ()])
+def test_card_wants_a_conformal_limit_for_each_label(tmp_path: Path, limits: tuple[float, ...]) -> None:
+    folder = kept_as(make_folder(tmp_path), conformal=Conformal(0.9, (0.1, 0.2, 0.3), "x", True))
+    assert load_card(folder).conformal == Conformal(0.9, (0.1, 0.2, 0.3), "x", True)
+    kept_as(folder, conformal=Conformal(0.9, limits, "x", True))
+    with pytest.raises(CardError, match=r"^The card is wrong at conformal: another number of labels") as caught:
+        load_card(folder)
+    assert caught.value.code == "card-invalid"
+
+
+def test_card_of_a_gate_names_no_gate(tmp_path: Path) -> None:
+    folder = make_gate_folder(tmp_path)
+    assert load_card(folder).gate is None
+    kept_as(folder, gate=NEED)
+    with pytest.raises(CardError, match=r"^The card is wrong at gate: a gate stands behind no other") as caught:
+        load_card(folder)
+    assert caught.value.code == "card-invalid"

@@ -7,18 +7,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from PIL import Image
 from tiny_model import CHANNELS, make_card, make_head, make_network, make_volume
 
+from csss.imaging.phantom import phantom_chest
+from csss.imaging.quality import QualityCheck, QualityFinding, check_chest
 from csss.imaging.sniff import FileKind
 from csss.imaging.volume import Volume, pixel_sha256
-from csss.inference.card import ModelCard, Risk
+from csss.inference.card import Calibration, Conformal, ModelCard, Risk
 from csss.inference.engines.onnx import open_onnx
 from csss.inference.explain import grad_cam, name_regions
+from csss.inference.gate import UNGATED, Admission
 from csss.inference.head import write_head
-from csss.inference.prediction import InferenceRefused, Stage, UncertainReason
+from csss.inference.lungs import check_fields, estimate_lungs
+from csss.inference.prediction import InferenceRefused, Prediction, Stage, UncertainReason
 from csss.inference.prepare import open_picture, prepare
-from csss.inference.tasks.classify import classify, judge, rate_risk, soften
+from csss.inference.tasks.classify import calibrate, choose_set, classify, judge, rate_risk, soften
 
+PHANTOM = phantom_chest(0, size=(256, 256))
 CARD = make_card(make_network(), write_head(make_head()), b"")
 FLOATS = st.floats(allow_nan=True, allow_infinity=True, width=64)
 
@@ -208,3 +214,135 @@ def test_risk_never_falls_because_the_model_is_unsure(weights: np.ndarray) -> No
     unsure = order.index(rate_risk(shares, True, CARD))
     assert stated <= sure <= unsure
     assert unsure >= 1
+
+
+def answer(grey: np.ndarray, card: ModelCard, admission: Admission = UNGATED) -> Prediction:
+    picture = open_picture(Volume(pixels=grey[None], kind=FileKind.PNG))
+    return classify(picture, card, make_head(), open_onnx(make_network(), 1), admission)
+
+
+def test_calibrate_by_vector_is_the_softmax_of_scaled_and_shifted_logits() -> None:
+    logits = np.array([2.0, -1.0, 0.5], np.float32)
+    calibration = Calibration("vector", 1.7, (0.5, 2.0, 1.2), (-0.3, 0.9, 0.1), "x")
+    powers = [
+        np.exp(z * a / 1.7 + b) for z, a, b in zip([2.0, -1.0, 0.5], (0.5, 2.0, 1.2), (-0.3, 0.9, 0.1), strict=True)
+    ]
+    np.testing.assert_allclose(calibrate(logits, calibration), np.array(powers) / sum(powers), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("method", "temperature"), [("temperature", 2.0), ("identity", 1.0)])
+def test_calibrate_by_temperature_divides_the_logits(method: str, temperature: float) -> None:
+    logits = np.array([2.0, -1.0, 0.5], np.float32)
+    powers = np.exp(np.array([2.0, -1.0, 0.5]) / temperature)
+    wanted = powers / powers.sum()
+    np.testing.assert_allclose(calibrate(logits, Calibration(method, temperature, (), (), "x")), wanted, rtol=1e-12)
+
+
+def test_classify_uses_the_calibration_of_the_card() -> None:
+    before = answer(PHANTOM, CARD)
+    biased = replace(CARD, calibration=Calibration("vector", 1.5, (1.0, 1.0, 1.0), (30.0, 0.0, 0.0), "x"))
+    after = answer(PHANTOM, biased)
+    assert (before.top_label, after.top_label, after.calibration) == ("storm", "calm", "vector")
+    first, second = (dict(prediction.probabilities) for prediction in (before, after))
+    assert np.log(second["storm"] / second["wave"]) == pytest.approx(np.log(first["storm"] / first["wave"]), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shares", "limits", "chosen"),
+    [
+        ((0.7, 0.2, 0.1), (0.5, 0.3, 0.2), (0,)),
+        ((0.2, 0.7, 0.1), (0.2, 0.3, 0.2), (1, 0)),
+        ((0.2, 0.1, 0.7), (0.1, 0.1, 0.1), (2, 0, 1)),
+        ((0.4, 0.4, 0.2), (0.3, 0.3, 0.3), (0, 1)),
+        ((0.7, 0.2, 0.1), (0.9, 0.9, 0.9), (0,)),
+        ((0.7, 0.2, 0.1), (0.9, 0.2, 0.9), (0, 1)),
+        ((1.0, 0.0, 0.0), (0.5, 0.0, 0.1), (0, 1)),
+    ],
+)
+def test_choose_set_holds_the_likeliest_and_all_that_reach_their_limit(
+    shares: tuple[float, ...], limits: tuple[float, ...], chosen: tuple[int, ...]
+) -> None:
+    assert choose_set(np.array(shares), Conformal(0.9, limits, "x", False)) == chosen
+    assert choose_set(np.array(shares), None) == ()
+
+
+@pytest.mark.parametrize(
+    ("limits", "strict", "names", "reasons"),
+    [
+        ((0.5, 0.5, 0.5), True, ("storm",), ()),
+        ((0.0, 0.5, 0.5), True, ("storm", "calm"), (UncertainReason.SET_OF_TWO,)),
+        ((0.0, 0.5, 0.5), False, ("storm", "calm"), ()),
+        ((0.0, 0.0, 1.0), True, ("storm", "wave", "calm"), (UncertainReason.SET_OF_TWO,)),
+    ],
+)
+def test_classify_gives_the_set_and_may_be_unsure_for_two(
+    limits: tuple[float, ...], strict: bool, names: tuple[str, ...], reasons: tuple
+) -> None:
+    said = answer(PHANTOM, replace(CARD, conformal=Conformal(0.85, limits, "x", strict)))
+    assert said.conformal_set[0] == said.top_label == "storm"
+    assert (set(said.conformal_set), said.coverage) == (set(names), 0.85)
+    shares = dict(said.probabilities)
+    assert list(said.conformal_set) == sorted(names, key=lambda name: -shares[name])
+    assert (said.uncertain_reasons, said.label) == (reasons, "Uncertain" if reasons else "storm")
+
+
+def test_classify_without_a_conformal_rule_states_no_set() -> None:
+    said = answer(PHANTOM, CARD)
+    assert (said.conformal_set, said.coverage) == ((), None)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_classify_estimates_the_lungs_where_the_card_asks_for_it(seed: int) -> None:
+    grey = phantom_chest(seed, size=(256, 256), finding="diffuse")
+    plain, checked = answer(grey, CARD), answer(grey, replace(CARD, quality="chest"))
+    lungs = estimate_lungs(grey)
+    np.testing.assert_array_equal(plain.heat, checked.heat)
+    assert plain.regions == name_regions(plain.heat)
+    assert checked.regions == name_regions(plain.heat, lungs)
+    assert plain.regions != checked.regions
+    assert (plain.quality, checked.quality) == ((), (*check_chest(grey), *check_fields(lungs)))
+
+
+def without_corners(grey: np.ndarray) -> np.ndarray:
+    plain = grey.copy()
+    plain[:85, :70] = plain[:85, -70:] = 20
+    return plain
+
+
+def tilted(grey: np.ndarray) -> np.ndarray:
+    return np.asarray(Image.fromarray(grey).rotate(-15.0))
+
+
+@pytest.mark.parametrize(
+    ("change", "check"),
+    [
+        (lambda grey: (grey // 8).astype(np.uint8), QualityCheck.EXPOSURE_LOW),
+        (lambda grey: grey[::3, ::3], QualityCheck.RESOLUTION_LOW),
+        (lambda grey: np.full_like(grey, 90), QualityCheck.BLANK),
+    ],
+)
+def test_a_fault_of_the_picture_makes_the_result_uncertain(change: object, check: QualityCheck) -> None:
+    grey = change(PHANTOM)
+    plain, checked = answer(grey, CARD), answer(grey, replace(CARD, quality="chest"))
+    assert (plain.quality, plain.uncertain) == ((), False)
+    assert (check, True) in [(finding.check, finding.fault) for finding in checked.quality]
+    assert (checked.label, checked.uncertain_reasons) == ("Uncertain", (UncertainReason.QUALITY,))
+
+
+@pytest.mark.parametrize(
+    ("change", "check"), [(without_corners, QualityCheck.MARKER_NOT_FOUND), (tilted, QualityCheck.ROTATION)]
+)
+def test_a_note_on_the_picture_leaves_the_result_alone(change: object, check: QualityCheck) -> None:
+    said = answer(change(PHANTOM), replace(CARD, quality="chest"))
+    assert check in [finding.check for finding in said.quality]
+    assert [finding for finding in said.quality if finding.fault] == []
+    assert (said.label, said.uncertain_reasons) == ("storm", ())
+
+
+def test_classify_keeps_every_reason_in_one_order() -> None:
+    turned = QualityFinding(QualityCheck.TURNED, fault=True, value=0.9, limit=0.0)
+    card = replace(CARD, conformal=Conformal(0.9, (0.0, 0.0, 0.0), "x", True), quality="chest")
+    card = replace(card, threshold=replace(card.threshold, tau=0.999))
+    said = answer(PHANTOM, card, Admission(None, phantom=True, unsure=True, faults=(turned,)))
+    assert said.uncertain_reasons == tuple(UncertainReason)
+    assert (said.quality[0], said.phantom) == (turned, True)

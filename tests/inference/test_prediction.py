@@ -8,7 +8,14 @@ from tiny_model import make_card, make_head, make_network, make_volume
 from csss.inference.card import Risk
 from csss.inference.engines.onnx import open_onnx
 from csss.inference.head import write_head
-from csss.inference.prediction import InferenceRefused, Prediction, UncertainReason, raise_threshold
+from csss.inference.prediction import (
+    InferenceRefused,
+    Prediction,
+    Stage,
+    UncertainReason,
+    join_stages,
+    raise_threshold,
+)
 from csss.inference.prepare import open_picture
 from csss.inference.tasks.classify import classify
 
@@ -49,3 +56,21 @@ def test_raise_threshold_never_lowers_it(tau: float) -> None:
     with pytest.raises(InferenceRefused) as caught:
         raise_threshold(make_prediction(), tau, floor=Risk.MODERATE)
     assert caught.value.code == "threshold-out-of-range"
+
+
+def test_raise_threshold_leaves_the_set_the_checks_and_the_probabilities_alone() -> None:
+    prediction = make_prediction(conformal_set=("calm",), coverage=0.9, phantom=True)
+    raised = raise_threshold(prediction, 0.9, floor=Risk.MODERATE)
+    for name in ("conformal_set", "coverage", "quality", "gate", "phantom", "probabilities", "top_label"):
+        assert getattr(raised, name) == getattr(prediction, name)
+
+
+def test_join_stages_adds_up_what_both_have_and_keeps_the_order_of_a_prediction() -> None:
+    first = ((Stage.PREPARE, 1.0), (Stage.GATE, 2.0))
+    second = ((Stage.EXPLAIN, 5.0), (Stage.MODEL, 4.0), (Stage.PREPARE, 0.5))
+    assert join_stages(first, second) == (
+        (Stage.GATE, 2.0),
+        (Stage.PREPARE, 1.5),
+        (Stage.MODEL, 4.0),
+        (Stage.EXPLAIN, 5.0),
+    )

@@ -8,7 +8,7 @@ from csss.imaging.volume import Volume
 from csss.inference.card import InputSpec
 from csss.inference.prepare import display_grey, prepare, prepare_grey
 
-SPEC = InputSpec(64, 48, "grey-repeated-3", "bilinear", (0.1, 0.2, 0.3), (0.5, 0.25, 0.2))
+SPEC = InputSpec(64, 48, "grey-repeated-3", "whole", "bilinear", (0.1, 0.2, 0.3), (0.5, 0.25, 0.2))
 
 
 def test_prepare_normalises_each_channel() -> None:

@@ -6,7 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_model import make_card, make_folder, make_head, make_network, make_volume
+from tiny_model import (
+    GATE_GREYS,
+    NEED,
+    make_card,
+    make_folder,
+    make_gate_folder,
+    make_grey_volume,
+    make_head,
+    make_network,
+    make_volume,
+    rework,
+)
 
 from csss.foundation.errors import NotFound
 from csss.inference.card import CardError, load_card, write_card
@@ -179,3 +190,140 @@ def test_shelf_takes_off_a_model_that_fails_its_golden_case(tmp_path: Path) -> N
     assert [(problem.folder, problem.code) for problem in shelf.take_off_failing()] == [("other/1", "golden-differs")]
     assert [model.card.name for model in shelf.fitting("DX", "CHEST")] == ["sound"]
     assert shelf.replay_golden() == shelf.problems
+
+
+def make_gated(root: Path, **need: object) -> Path:
+    """A model behind the gate that stands on the same shelf already."""
+    folder = rework(make_folder(root), gate=NEED)
+    if need:
+        write_card(replace(load_card(folder), gate=replace(NEED, **need)), folder)
+    return folder
+
+
+def troubles(shelf: Shelf) -> list[tuple[str, str]]:
+    return [(problem.folder, problem.code) for problem in shelf.problems]
+
+
+def test_shelf_serves_a_model_with_its_gate(tmp_path: Path) -> None:
+    make_gate_folder(tmp_path)
+    make_gated(tmp_path)
+    shelf = Shelf(tmp_path)
+    assert (shelf.problems, shelf.replay_golden()) == ((), ())
+    assert shelf.model("tiny").gate is shelf.model("input-gate")
+    assert shelf.model("input-gate").gate is None
+    assert [model.card.name for model in shelf.fitting("DX", "CHEST")] == ["tiny"]
+
+
+def test_shelf_never_fits_a_gate_to_a_picture(tmp_path: Path) -> None:
+    make_gate_folder(tmp_path)
+    shelf = Shelf(tmp_path)
+    assert [model.card.name for model in shelf.models] == ["input-gate"]
+    assert shelf.fitting(None, None) == []
+
+
+@pytest.mark.parametrize(("purpose", "fits"), [("patients", ["tiny"]), ("comparison", [])])
+def test_shelf_never_fits_a_model_kept_for_comparison(tmp_path: Path, purpose: str, fits: list[str]) -> None:
+    folder = make_folder(tmp_path)
+    write_card(replace(load_card(folder), purpose=purpose), folder)
+    shelf = Shelf(tmp_path)
+    assert shelf.model("tiny").card.purpose == purpose
+    assert [model.card.name for model in shelf.fitting("DX", "CHEST")] == fits
+
+
+def test_shelf_fits_an_older_version_for_patients_behind_a_newer_one_for_comparison(tmp_path: Path) -> None:
+    make_folder(tmp_path, version="1")
+    newer = make_folder(tmp_path, version="2")
+    write_card(replace(load_card(newer), purpose="comparison"), newer)
+    assert [model.card.version for model in Shelf(tmp_path).fitting("DX", "CHEST")] == ["1"]
+
+
+def test_shelf_never_serves_a_model_without_its_gate(tmp_path: Path) -> None:
+    gate = make_gate_folder(tmp_path)
+    folder = make_gated(tmp_path)
+    make_folder(tmp_path, name="ungated")
+    (gate / "model.onnx").write_bytes(b"other")
+    shelf = Shelf(tmp_path)
+    assert [model.card.name for model in shelf.models] == ["ungated"]
+    assert troubles(shelf) == [("input-gate/1", "file-altered"), ("tiny/1", "gate-missing")]
+    with pytest.raises(NotFound) as caught:
+        shelf.model("tiny")
+    assert caught.value.code == "model-unknown"
+    assert load_card(folder).gate == NEED
+
+
+def test_shelf_takes_no_classifier_for_a_gate(tmp_path: Path) -> None:
+    make_gate_folder(tmp_path)
+    make_gated(tmp_path, model="other")
+    make_folder(tmp_path, name="other")
+    shelf = Shelf(tmp_path)
+    assert troubles(shelf) == [("tiny/1", "gate-missing")]
+    assert shelf.problems[0].message == "tiny is never asked without the gate other."
+
+
+@pytest.mark.parametrize("part", ["accepts", "phantoms", "turned", "inverted"])
+def test_shelf_refuses_a_gate_that_does_not_know_a_label(tmp_path: Path, part: str) -> None:
+    make_gate_folder(tmp_path)
+    make_gated(tmp_path, **{part: ("chest-xray", "echo")})
+    shelf = Shelf(tmp_path)
+    assert [model.card.name for model in shelf.models] == ["input-gate"]
+    assert troubles(shelf) == [("tiny/1", "gate-mismatch")]
+    assert shelf.problems[0].message == "The gate input-gate does not know echo."
+
+
+def test_a_model_is_never_asked_without_its_gate(tmp_path: Path) -> None:
+    make_gate_folder(tmp_path)
+    make_gated(tmp_path)
+    model = Shelf(tmp_path).model("tiny")
+    model.gate = None
+    with pytest.raises(CardError) as caught:
+        model.predict(make_volume())
+    assert caught.value.code == "gate-missing"
+
+
+def test_shelf_asks_the_newest_version_of_a_gate(tmp_path: Path) -> None:
+    make_gate_folder(tmp_path, version="9")
+    make_gated(tmp_path)
+    before = Shelf(tmp_path).model("tiny").predict(make_volume())
+    make_gate_folder(tmp_path, version="10", greys={**GATE_GREYS, "chest-xray": 100, "other": 150})
+    shelf = Shelf(tmp_path)
+    assert before.gate is not None
+    assert (before.gate.version, before.gate.label) == ("9", "chest-xray")
+    model = shelf.model("tiny")
+    assert model.gate is shelf.model("input-gate", "10")
+    with pytest.raises(Exception, match="looks like") as caught:
+        model.predict(make_grey_volume(150))
+    assert caught.value.code == "not-this-kind"
+
+
+def test_a_gate_that_fails_its_golden_case_takes_its_models_along(tmp_path: Path) -> None:
+    gate = make_gate_folder(tmp_path)
+    make_gated(tmp_path)
+    make_folder(tmp_path, name="ungated")
+    card, golden = load_card(gate), read_golden((gate / "golden.npz").read_bytes())
+    (gate / "golden.npz").write_bytes(write_golden(replace(golden, label="other")))
+    parts = [(gate / name).read_bytes() for name in ("model.onnx", "head.npz", "golden.npz")]
+    write_card(replace(card, files=make_card(*parts).files), gate)
+    shelf = Shelf(tmp_path)
+    assert shelf.problems == ()
+    shelf.take_off_failing()
+    assert troubles(shelf) == [("input-gate/1", "golden-differs"), ("tiny/1", "gate-missing")]
+    assert [model.card.name for model in shelf.models] == ["ungated"]
+    assert [model.card.name for model in shelf.fitting("DX", "CHEST")] == ["ungated"]
+
+
+def test_the_golden_case_of_a_model_must_pass_its_gate(tmp_path: Path) -> None:
+    make_gate_folder(tmp_path, version="1")
+    make_gated(tmp_path)
+    make_gate_folder(tmp_path, version="2", greys={**GATE_GREYS, "chest-xray": 200, "other": 127})
+    problems = Shelf(tmp_path).replay_golden()
+    assert [(problem.folder, problem.code) for problem in problems] == [("tiny/1", "golden-differs")]
+    assert "The golden case is refused: The picture looks like" in problems[0].message
+
+
+def test_opening_a_model_opens_its_gate(tmp_path: Path) -> None:
+    gate = make_gate_folder(tmp_path)
+    make_gated(tmp_path)
+    model = Shelf(tmp_path).model("tiny")
+    (gate / "head.npz").write_bytes(b"other")
+    with pytest.raises(CardError, match=r"^head\.npz is not the file"):
+        model.open()

@@ -10,6 +10,7 @@ import numpy as np
 from csss.imaging.sniff import FileKind
 from csss.imaging.volume import Volume
 from csss.inference.card import (
+    FLOAT_REPLAY,
     Calibration,
     Coding,
     Explanation,
@@ -37,7 +38,7 @@ from csss.inference.tasks.classify import classify
 
 SIDE = 32
 CHANNELS = 6
-SPEC = InputSpec(SIDE, SIDE, "grey-repeated-3", "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+SPEC = InputSpec(SIDE, SIDE, "grey-repeated-3", "whole", "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 
 def make_network(
@@ -118,6 +119,7 @@ def make_card(network: bytes, head: bytes, golden: bytes, *, name: str = "tiny",
         ),
         ingredients=(Ingredient("weights", "random numbers", "MIT", None),),
         phantom_trained=True,
+        replay=FLOAT_REPLAY,
         files=tuple(FileHash(file, _sha256(data)) for file, data in files),
     )
 

@@ -50,11 +50,15 @@ class Risk(StrEnum):
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
 class InputSpec:
-    """What the network eats: float32 (n, 3, height_px, width_px), ``(grey / 255 - mean) / std``."""
+    """What the network eats: float32 (n, 3, height_px, width_px), ``(grey / 255 - mean) / std``.
+
+    With the framing "lungs" it is shown the part around the estimated lung fields, else the whole picture.
+    """
 
     width_px: Annotated[int, Field(ge=32, le=1024)]
     height_px: Annotated[int, Field(ge=32, le=1024)]
     colour: Literal["grey-repeated-3"]
+    framing: Literal["whole", "lungs"]
     interpolation: Literal["bilinear"]
     mean: Triple
     std: Annotated[Triple, Field(description="above zero")]
@@ -199,6 +203,21 @@ class Ingredient:
 
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
+class Replay:
+    """How far the golden case may differ on another machine: each probability, and each cell of the heat map.
+
+    Floating point rounds differently by a millionth; 8-bit networks may differ by a step of their scale.
+    """
+
+    probability: Annotated[float, Field(gt=0.0, le=0.05)]
+    heat: Annotated[float, Field(gt=0.0, le=0.2)]
+
+
+FLOAT_REPLAY = Replay(1e-4, 1e-3)
+INT8_REPLAY = Replay(0.02, 0.1)
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
 class FileHash:
     name: Annotated[str, Field(pattern=_FILE)]
     sha256: Sha256
@@ -230,6 +249,7 @@ class ModelCard:
     training_data: TrainingData
     ingredients: Annotated[tuple[Ingredient, ...], Field(min_length=1)]
     phantom_trained: bool
+    replay: Replay
     files: tuple[FileHash, ...]
 
     def label(self, name: str) -> Label | None:

@@ -11,6 +11,8 @@ from csss.foundation.errors import Unprocessable
 from csss.imaging.render import to_display
 from csss.imaging.volume import Volume, pixel_sha256
 from csss.inference.card import InputSpec
+from csss.inference.framing import WHOLE, Frame, frame_lungs
+from csss.inference.lungs import estimate_lungs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,11 +32,12 @@ def open_picture(volume: Volume) -> Picture:
 
 
 def prepare(volume: Volume, spec: InputSpec) -> NDArray[np.float32]:
-    """One picture as float32 (1, 3, height_px, width_px): display window, grey, resize, normalise.
+    """One picture as float32 (1, 3, height_px, width_px): display window, grey, framing, resize, normalise.
 
     Raises Unprocessable ``one-picture-needed`` for a volume of several frames or slices.
     """
-    return prepare_grey(display_grey(volume), spec)
+    grey = display_grey(volume)
+    return prepare_grey(grey, spec, choose_frame(grey, spec))
 
 
 def display_grey(volume: Volume) -> NDArray[np.uint8]:
@@ -45,17 +48,27 @@ def display_grey(volume: Volume) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(shown).convert("L")) if volume.is_colour else shown
 
 
-def prepare_grey(grey: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
-    """A grey picture uint8 (rows, columns) as float32 (1, 3, height_px, width_px).
-
-    The whole picture is stretched to the input size, so that a heat map stretches back to all of it.
-    Pillow's bilinear filter widens with the reduction (no aliasing) and is computed in integers: the
-    same bytes on every machine.
-    """
-    size = (spec.width_px, spec.height_px)
-    small = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BILINEAR))
+def prepare_grey(grey: NDArray[np.uint8], spec: InputSpec, frame: Frame = WHOLE) -> NDArray[np.float32]:
+    """The part ``frame`` of a grey picture uint8 (rows, columns) as float32 (1, 3, height_px, width_px)."""
     # Of 256 greys there are 256 results: looking them up is eight times cheaper and gives the same bits.
-    return np.take(_normalised_greys(spec.mean, spec.std), small, axis=1)[np.newaxis]
+    return np.take(_normalised_greys(spec.mean, spec.std), stretch(grey, spec, frame), axis=1)[np.newaxis]
+
+
+def stretch(grey: NDArray[np.uint8], spec: InputSpec, frame: Frame = WHOLE) -> NDArray[np.uint8]:
+    """The part ``frame`` of a grey picture uint8 (rows, columns), stretched to the input size, uint8.
+
+    Stretched, so that a heat map stretches back to all of it. Pillow's bilinear filter widens with the
+    reduction (no aliasing) and is computed in integers: the same bytes on every machine.
+    """
+    rows, columns = grey.shape
+    box = (frame.left * columns, frame.top * rows, frame.right * columns, frame.bottom * rows)
+    size = (spec.width_px, spec.height_px)
+    return np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BILINEAR, box=box))
+
+
+def choose_frame(grey: NDArray[np.uint8], spec: InputSpec) -> Frame:
+    """The part of the picture that a network of this input is shown."""
+    return frame_lungs(estimate_lungs(grey)) if spec.framing == "lungs" else WHOLE
 
 
 @functools.lru_cache(maxsize=16)

@@ -18,6 +18,7 @@ from csss.inference.card import (
     UNSTATED,
     CardError,
     ModelCard,
+    Replay,
     load_card,
     read_listed,
 )
@@ -28,10 +29,6 @@ from csss.inference.head import Head, read_head
 from csss.inference.prediction import Prediction, Stage, join_stages
 from csss.inference.prepare import Picture, open_picture
 from csss.inference.tasks import TASKS
-
-PROBABILITY_TOLERANCE = 1e-4
-"""Runtimes round differently on other processors; measured differences stay under a tenth of this."""
-HEAT_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +69,11 @@ class Model:
         if self._engines.needs_proof(self.card):
             self.replay_golden()
 
+    def close(self) -> None:
+        """Give the network's memory back; the next prediction opens it again."""
+        with self._lock:
+            self._opened = None
+
     def predict(self, volume: Volume) -> Prediction:
         """What the model says about ``volume``, after its gate has let the picture pass.
 
@@ -110,8 +112,8 @@ class Model:
     def replay_golden(self) -> None:
         """Predict the golden case again and compare. Raises CardError ``golden-differs``.
 
-        Probabilities may differ by 1e-4 and the heat map by 1e-3: what another processor's rounding
-        can do, and far less than another model or another preprocessing does.
+        Probabilities and heat map may differ by what the card allows for another processor's rounding, far
+        less than another model or another preprocessing does.
         """
         golden = read_golden(self._read(GOLDEN_FILE))
         try:
@@ -120,7 +122,7 @@ class Model:
             raise
         except CsssError as error:
             raise CardError(f"The golden case is refused: {error.message}", code="golden-differs") from error
-        if not _agree(golden, prediction):
+        if not _agree(golden, prediction, self.card.replay):
             message = f"{self.card.name} {self.card.version} does not give its golden result on this machine."
             raise CardError(message, code="golden-differs")
 
@@ -202,6 +204,8 @@ class Shelf:
                 model.replay_golden()
             except CardError as error:
                 failed.append(_problem(model.folder, self.root, error))
+            if model.card.purpose == "comparison":
+                model.close()
         return self.problems + tuple(failed)
 
     def _find_gates(self) -> None:
@@ -280,14 +284,14 @@ def _version_key(model: Model) -> tuple[tuple[int, str], ...]:
     return version_order(model.card.version)
 
 
-def _agree(golden: Golden, prediction: Prediction) -> bool:
+def _agree(golden: Golden, prediction: Prediction, within: Replay) -> bool:
     names = tuple(name for name, _ in prediction.probabilities)
     values = np.array([value for _, value in prediction.probabilities])
     return (
         golden.label == prediction.label
         and golden.labels == names
-        and _close(golden.probabilities, values, PROBABILITY_TOLERANCE)
-        and _close(golden.heat, _heat_or_empty(prediction), HEAT_TOLERANCE)
+        and _close(golden.probabilities, values, within.probability)
+        and _close(golden.heat, _heat_or_empty(prediction), within.heat)
     )
 
 

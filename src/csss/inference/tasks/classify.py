@@ -6,13 +6,14 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from csss.imaging.quality import check_chest
+from csss.imaging.quality import QualityFinding, check_chest
 from csss.inference.card import MODEL_FILE, UNCERTAIN, Calibration, Conformal, ModelCard, Risk
 from csss.inference.engines import Engine
 from csss.inference.explain import grad_cam, name_regions
+from csss.inference.framing import WHOLE, frame_lungs, spread_heat
 from csss.inference.gate import UNGATED, Admission
 from csss.inference.head import Head
-from csss.inference.lungs import check_fields, estimate_lungs
+from csss.inference.lungs import LungFields, check_fields, estimate_lungs
 from csss.inference.prediction import InferenceRefused, Prediction, Stage, UncertainReason
 from csss.inference.prepare import Picture, prepare_grey
 
@@ -42,9 +43,11 @@ def classify(
     Raises InferenceRefused when the network's answer is no finite probability vector (never a class then).
     """
     started = perf_counter()
-    lungs = estimate_lungs(picture.grey) if card.quality == "chest" else None
-    quality = (*admission.faults, *((*check_chest(picture.grey), *check_fields(lungs)) if lungs else ()))
-    batch = prepare_grey(picture.grey, card.input)
+    framed = card.input.framing == "lungs"
+    lungs = estimate_lungs(picture.grey) if framed or card.quality == "chest" else None
+    quality = (*admission.faults, *_check(picture, lungs if card.quality == "chest" else None))
+    frame = frame_lungs(lungs) if framed and lungs else WHOLE
+    batch = prepare_grey(picture.grey, card.input, frame)
     prepared = perf_counter()
     features = _single(engine.run(batch), head)
     # Overflow needs no warning here: what it leaves is not finite, and `judge` refuses that.
@@ -57,7 +60,8 @@ def classify(
     chosen = choose_set(probabilities, card.conformal)
     reasons = _all_reasons(verdict, card.conformal, chosen, admission, any(finding.fault for finding in quality))
     ran = perf_counter()
-    heat = grad_cam(features, hidden, head, verdict.top_index) if card.explanation.shown else None
+    shown = card.explanation.shown
+    heat = spread_heat(grad_cam(features, hidden, head, verdict.top_index), frame) if shown else None
     regions = name_regions(heat, lungs) if heat is not None else ()
     explained = perf_counter()
     names = tuple(label.name for label in card.labels)
@@ -90,6 +94,10 @@ def classify(
             (Stage.EXPLAIN, 1000.0 * (explained - ran)),
         ),
     )
+
+
+def _check(picture: Picture, lungs: LungFields | None) -> tuple[QualityFinding, ...]:
+    return () if lungs is None else (*check_chest(picture.grey), *check_fields(lungs))
 
 
 def calibrate(logits: Floats, calibration: Calibration) -> NDArray[np.float64]:
