@@ -1,9 +1,11 @@
 """``python -m training COMMAND``: look at data, split it, and train, measure and export models."""
 
 import argparse
+import sys
 from pathlib import Path
 
-from training.data_commands import add_data_commands
+from csss.foundation.errors import CsssError
+from training.data_commands import REFUSED, add_data_commands
 from training.model_commands import add_model_commands
 
 
@@ -15,7 +17,11 @@ def main() -> None:
     add_data_commands(commands)
     _add_quality(commands)
     given = parser.parse_args()
-    given.run(given)
+    try:
+        given.run(given)
+    except CsssError as error:
+        print(error.message, file=sys.stderr)
+        raise SystemExit(REFUSED) from error
 
 
 def _add_quality(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

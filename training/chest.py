@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from csss.inference.card import FLOAT_REPLAY, INT8_REPLAY, InputSpec, Replay
+from csss.inference.card import FLOAT_REPLAY, INT8_REPLAY, Framing, InputSpec, Replay
 from csss.inference.metrics import Cases, Figures, measure
 from training.archive import Sample, fingerprint, read_manifest
 from training.backbones import BACKBONES
+from training.chest_card import demand_labels
 from training.chest_net import ChestNet
 from training.evidence import Trial
 from training.export import export_onnx, halve_weights
@@ -24,7 +25,7 @@ from training.quantise import Precision, is_equal, judge, pool, quantise
 from training.ranks import Ranks, join_ranks
 from training.trials import leave_out
 
-SPEC = InputSpec(224, 224, "grey-repeated-3", "lungs", "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+SPEC = InputSpec(224, 224, "grey-repeated-3", "whole", "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 DROPOUT = 0.2
 _SHOWN = 150
 """Training pictures from which an 8-bit file takes its ranges."""
@@ -55,17 +56,17 @@ def plan_courses(seed: int, share: float = 1.0) -> tuple[Course, ...]:
     warm = Course(
         stages=((160, 8000),) * 4,
         head_rate=2e-3, rate=1e-3, batch=64, averaging=0.99, cell_power=0.5, strong=0.5, mixed=0.0, mixing=0.3,
-        weight_decay=0.05, label_smoothing=0.05, warming_steps=60, seed=seed,
+        weight_decay=0.05, label_smoothing=0.05, warming_steps=60, seed=seed, framing="whole",
     )  # fmt: skip
     main = Course(
         stages=((160, 10000),) * 2 + ((192, 10000),) * 4 + ((224, 10000),) * 6,
         head_rate=1.5e-3, rate=8e-4, batch=64, averaging=0.998, cell_power=0.3, strong=0.4, mixed=0.3, mixing=0.3,
-        weight_decay=0.05, label_smoothing=0.05, warming_steps=80, seed=seed,
+        weight_decay=0.05, label_smoothing=0.05, warming_steps=80, seed=seed, framing="whole",
     )  # fmt: skip
     last = Course(
-        stages=((224, 10000),) * 5,
-        head_rate=8e-4, rate=4e-4, batch=64, averaging=0.999, cell_power=0.3, strong=0.35, mixed=0.25, mixing=0.3,
-        weight_decay=0.05, label_smoothing=0.05, warming_steps=80, seed=seed + 1,
+        stages=((224, 10000),) * 8,
+        head_rate=1e-3, rate=6e-4, batch=64, averaging=0.999, cell_power=0.3, strong=0.35, mixed=0.25, mixing=0.3,
+        weight_decay=0.05, label_smoothing=0.05, warming_steps=80, seed=seed + 1, framing="lungs",
     )  # fmt: skip
     return tuple(_draw_less(course, share) for course in (warm, main, last))
 
@@ -77,19 +78,22 @@ def train_chest(archive: Path, weights: dict[str, torch.Tensor], wishes: Wishes)
     """
     ranks = join_ranks()
     samples = read_manifest(archive)
-    pictures = ranks.after_first(lambda: _pictures(archive, samples, wishes.cache))
+    demand_labels(samples)
+    framings = {course.framing for course in wishes.courses}
+    pictures = ranks.after_first(lambda: {each: _pictures(archive, samples, wishes.cache, each) for each in framings})
     name = f"{wishes.backbone}-{fingerprint(samples)[:12]}"
     network, history = _fit(weights, pictures, wishes.courses, wishes, name, ranks)
     trials = _try_outside(weights, samples, pictures, wishes, ranks) if wishes.trial_share > 0.0 else ()
     if not ranks.first:
         return
     network = network.to("cpu")
-    stored = _store(network, pictures)
+    spec = replace(SPEC, framing=wishes.courses[-1].framing)
+    stored = _store(network, pictures[spec.framing])
     finish_folder(
         Fitted(
             archive=archive,
             samples=samples,
-            spec=SPEC,
+            spec=spec,
             model=stored.model,
             backbone=network.backbone,
             pooled=stored.pooled,
@@ -141,11 +145,11 @@ def _store(network: ChestNet, pictures: Pictures) -> _Stored:
     return _Stored(model, pooled, tried, INT8_REPLAY if small else FLOAT_REPLAY)
 
 
-def _pictures(archive: Path, samples: tuple[Sample, ...], cache: Path) -> Pictures:
+def _pictures(archive: Path, samples: tuple[Sample, ...], cache: Path, framing: Framing) -> Pictures:
     labels, sources = (sorted({getattr(each, name) for each in samples}) for name in ("label", "source"))
     splits = np.array([sample.split for sample in samples])
     return Pictures(
-        greys=cache_pictures(archive, samples, SPEC, folder=cache),
+        greys=cache_pictures(archive, samples, replace(SPEC, framing=framing), folder=cache),
         truth=np.array([labels.index(sample.label) for sample in samples], dtype=np.int64),
         source=np.array([sources.index(sample.source) for sample in samples], dtype=np.int64),
         train_rows=np.flatnonzero(splits == "train"),
@@ -155,7 +159,7 @@ def _pictures(archive: Path, samples: tuple[Sample, ...], cache: Path) -> Pictur
 
 def _fit(
     weights: dict[str, torch.Tensor],
-    pictures: Pictures,
+    pictures: dict[Framing, Pictures],
     courses: tuple[Course, ...],
     wishes: Wishes,
     name: str,
@@ -163,29 +167,37 @@ def _fit(
 ) -> tuple[ChestNet, tuple[Epoch, ...]]:
     torch.manual_seed(wishes.seed)
     backbone = BACKBONES[wishes.backbone](weights)
-    network = ChestNet(backbone.network, backbone.channels, int(pictures.truth.max()) + 1, DROPOUT)
+    classes = int(pictures[courses[0].framing].truth.max()) + 1
+    network = ChestNet(backbone.network, backbone.channels, classes, DROPOUT)
     history: tuple[Epoch, ...] = ()
     done = ""
     for course in courses:
         # A course goes on from the one before it, so its file is named by all of them.
         done = hashlib.sha256(f"{done}{course.key}".encode()).hexdigest()[:12]
         checkpoint = wishes.cache / f"{name}-{done}.pt"
-        history += fit_course(network, pictures, course, SPEC, checkpoint=checkpoint, ranks=ranks)
+        history += fit_course(network, pictures[course.framing], course, SPEC, checkpoint=checkpoint, ranks=ranks)
     return network, tuple(
         Epoch(number, each.train_loss, each.val_loss, each.val_macro_f1) for number, each in enumerate(history, start=1)
     )
 
 
 def _try_outside(
-    weights: dict[str, torch.Tensor], samples: tuple[Sample, ...], pictures: Pictures, wishes: Wishes, ranks: Ranks
+    weights: dict[str, torch.Tensor],
+    samples: tuple[Sample, ...],
+    pictures: dict[Framing, Pictures],
+    wishes: Wishes,
+    ranks: Ranks,
 ) -> tuple[Trial, ...]:
     """The same courses with fewer draws, without the outside sources, judged on them."""
     kept = leave_out(samples)
-    part = Pictures(pictures.greys, pictures.truth, pictures.source, kept.train, kept.validation)
+    part = {
+        framing: replace(each, train_rows=kept.train, val_rows=kept.validation) for framing, each in pictures.items()
+    }
     labels = tuple(sorted({sample.label for sample in samples}))
     courses = tuple(_draw_less(course, wishes.trial_share) for course in wishes.courses)
     network, _ = _fit(weights, part, courses, wishes, f"trial-{wishes.backbone}-{fingerprint(samples)[:12]}", ranks)
-    judged = [_judge(network, pictures, rows, labels, ranks) for rows in (kept.validation, kept.outside)]
+    last = pictures[wishes.courses[-1].framing]
+    judged = [_judge(network, last, rows, labels, ranks) for rows in (kept.validation, kept.outside)]
     return (Trial(f"the same courses with {wishes.trial_share:.0%} of the draws", *judged),)
 
 

@@ -26,6 +26,8 @@ from csss.inference.card import (
     TrainingData,
 )
 from csss.inference.metrics import measure
+from training.archive import Sample
+from training.datasets.mapping import UnknownClass
 from training.evidence import Evidence
 from training.localise import Localisation
 from training.trials import OUTSIDE_SOURCES
@@ -65,6 +67,19 @@ _INTENDED_USE = (
 _FOR_COMPARISON = (
     "The recipe of the papers, kept so that every claim can be made beside it. It is never asked about a patient."
 )
+
+
+def demand_labels(samples: tuple[Sample, ...]) -> None:
+    """Raises UnknownClass unless every picture has exactly one label that these cards have words for."""
+    several = sum(len(sample.labels) > 1 for sample in samples)
+    if several:
+        raise UnknownClass(
+            f"{several} pictures have several labels. These models state one; a head for several findings is not "
+            "built. `python -m training split --five-labels` maps the public layouts to one label."
+        )
+    unknown = sorted({sample.label for sample in samples} - set(_LABELS))
+    if unknown:
+        raise UnknownClass(f"These models have no words for {', '.join(unknown)}; there are {', '.join(_LABELS)}.")
 
 
 def draft_card(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from csss.inference.card import InputSpec
+from csss.inference.card import Framing, InputSpec
 from training.chest_net import ChestNet
 from training.measure import macro_f1
 from training.ranks import Ranks
@@ -26,8 +26,9 @@ _LEAST_RATE = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """How to fit: each stage is (side in pixels, pictures drawn); rates fall by half a cosine over the course.
+    """How to fit, on pictures of this ``framing`` (see `InputSpec`).
 
+    Each stage is (side in pixels, pictures drawn); rates fall by half a cosine over the course.
     A picture is drawn with a chance in proportion to the size of its cell of label x source to the power
     ``cell_power`` - 1: 1 draws as the data lies, 0 draws every cell equally often. A share ``strong`` of
     the batches is varied strongly, a share ``mixed`` mixed in pairs (Zhang et al. 2018, arXiv:1710.09412).
@@ -46,6 +47,7 @@ class Course:
     label_smoothing: float
     warming_steps: int
     seed: int
+    framing: Framing = "lungs"
 
     @property
     def key(self) -> str:

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from csss.inference.card import FLOAT_REPLAY, InputSpec
 from training.archive import fingerprint, read_manifest
+from training.chest_card import demand_labels
 from training.chest_net import HIDDEN
 from training.export import INPUT, OUTPUT, export_onnx, halve_weights, open_exported
 from training.finetune import Epoch
@@ -47,6 +48,7 @@ def train_recipe(
 ) -> None:
     """Fit the recipe on ``archive`` and write its model folder ``out``; features are kept in ``cache``."""
     samples = read_manifest(archive)
+    demand_labels(samples)
     imagenet = MobileNetV2()
     load_imagenet(imagenet, weights)
     model = halve_weights(export_onnx(imagenet.eval(), torch.zeros(1, 3, SPEC.height_px, SPEC.width_px)))

@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from tiny_model import rework
 
 from csss import audit
 from csss.check import _findings
@@ -292,3 +293,14 @@ def _said_by_check(site: Site, shelf: Shelf | None = None) -> tuple[bool, str]:
     assembly = replace(site.assembly, shelf=shelf or site.assembly.shelf)
     [found] = [finding for finding in _findings(assembly) if finding.subject == "speakers"]
     return found.good, found.words
+
+
+def test_a_model_for_comparison_never_speaks_but_may_run_as_a_shadow(site_with: Any, tmp_path: Path) -> None:
+    root = make_shelf(tmp_path / "shelf")
+    rework(root / "tiny" / "2", purpose="comparison")
+    with site_with(root) as site:
+        site.person("admin")
+        assert refused(site, "activate", "2") == (422, "comparison-only")
+        decide(site, "shadow", "2")
+        case_id = analysed(site)
+        assert said(site, case_id)[:2] == ("1", "calm")

@@ -22,6 +22,7 @@ ALONE = Ranks(0, 1, torch.device("cpu"))
 COURSE = Course(
     stages=((32, 32), (40, 32), (32, 32)), head_rate=1e-2, rate=1e-3, batch=8, averaging=0.9, cell_power=0.5,
     strong=0.5, mixed=0.5, mixing=0.3, weight_decay=0.05, label_smoothing=0.05, warming_steps=3, seed=4,
+    framing="whole",
 )  # fmt: skip
 
 
@@ -125,7 +126,8 @@ def test_the_key_names_every_field() -> None:
     keys = {COURSE.key}
     for field in fields(COURSE):
         value = getattr(COURSE, field.name)
-        keys.add(replace(COURSE, **{field.name: ((32, 8),) if field.name == "stages" else value + 1}).key)
+        other = {"stages": ((32, 8),), "framing": "lungs"}
+        keys.add(replace(COURSE, **{field.name: other[field.name] if field.name in other else value + 1}).key)
     assert len(keys) == len(fields(COURSE)) + 1
     assert replace(COURSE).key == COURSE.key
 

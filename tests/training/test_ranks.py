@@ -1,7 +1,9 @@
 """Several processes of one fit: shares of a batch, seeds of their own, one mean gradient, one writer."""
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -91,23 +93,21 @@ def test_without_torchrun_a_process_stands_alone(monkeypatch: pytest.MonkeyPatch
 def test_two_processes_of_torchrun_make_one_fit(tmp_path: Path) -> None:
     script = tmp_path / "two.py"
     script.write_text(SCRIPT)
-    launch = [
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        "2",
-        "--master-addr",
-        "127.0.0.1",
-        "--master-port",
-        "0",
-    ]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", "2"]
     places = (ROOT, ROOT / "tests", ROOT / "tests" / "inference", ROOT / "tests" / "training")
-    environment = {**os.environ, "PYTHONPATH": ":".join(map(str, places)), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, *launch, str(script), str(tmp_path)],
-        env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
+    loopback = {"PYTHONPATH": ":".join(map(str, places)), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    with (tmp_path / "log").open("w") as log:
+        command = [sys.executable, *launch, str(script), str(tmp_path)]
+        run = subprocess.Popen(
+            command, env=os.environ | loopback, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            code = run.wait(timeout=100)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(run.pid, signal.SIGKILL)
+            run.wait()
+    assert code == 0, (tmp_path / "log").read_text()[-3000:]
     first, second = (json.loads((tmp_path / f"{number}.json").read_text()) for number in (0, 1))
     assert (first["count"], first["share"], second["share"]) == (2, [0, 2, 4, 6], [1, 3, 5, 7])
     assert (first["seed"], second["seed"]) == (10, 11)

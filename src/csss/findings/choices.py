@@ -99,11 +99,15 @@ def history(work: Work, *, limit: int) -> Sequence[tuple[ModelChoice, str]]:
 def activate(work: Work, actor: Actor, wish: Wish, *, shelf: Shelf, tau: float | None = None) -> ModelChoice:
     """Let a version of the shelf speak from now on, with a higher threshold for it where ``tau`` is given.
 
-    Raises `Forbidden`, `ChoiceStale`, `NotFound` ``model-not-available``, `Unprocessable` ``reason-missing`` or
-    ``threshold-out-of-range``, `Conflict` ``already-active``.
+    Raises `Forbidden`, `ChoiceStale`, `NotFound` ``model-not-available``, `Unprocessable` ``reason-missing``,
+    ``comparison-only`` or ``threshold-out-of-range``, `Conflict` ``already-active``.
     """
     now = _begin(work, actor, wish)
     model = _on_shelf(shelf, wish)
+    if model.card.purpose == "comparison":
+        raise Unprocessable(
+            "This model is kept for comparison and never speaks; it may run as a shadow.", code="comparison-only"
+        )
     own = model.card.threshold.tau
     if tau is not None and not (math.isfinite(tau) and own < tau < 1.0):
         message = f"A threshold of this site is higher than the card's own, which is {own:g}, and below 1."

@@ -123,7 +123,8 @@ def spoken(standing: Standing, shelf: Shelf, name: str) -> str | None:
     active = standing.of(name).active
     if active is not None:
         return active.version
-    served = [model.card.version for model in shelf.models if model.card.name == name]
+    ours = [model.card for model in shelf.models if model.card.name == name]
+    served = [card.version for card in ours if card.purpose == "patients"]
     refused = [problem.folder.partition("/")[2] for problem in shelf.problems if problem.folder.startswith(f"{name}/")]
     return max(served + refused, key=version_order) if served else None
 

@@ -26,6 +26,7 @@ _FILE = r"^[0-9A-Za-z_][0-9A-Za-z_.-]{0,63}$"
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Triple = tuple[float, float, float]
+Framing = Literal["whole", "lungs"]
 
 
 class CardError(CsssError):
@@ -58,7 +59,7 @@ class InputSpec:
     width_px: Annotated[int, Field(ge=32, le=1024)]
     height_px: Annotated[int, Field(ge=32, le=1024)]
     colour: Literal["grey-repeated-3"]
-    framing: Literal["whole", "lungs"]
+    framing: Framing
     interpolation: Literal["bilinear"]
     mean: Triple
     std: Annotated[Triple, Field(description="above zero")]
