@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from csss.foundation.errors import Unprocessable
 from csss.imaging.limits import Limits
 from csss.imaging.readers import READERS
 from csss.imaging.sniff import HEAD_BYTES, sniff
@@ -52,8 +53,10 @@ class Sample:
         return tuple(self.label.split(LABEL_SEPARATOR))
 
 
-class SplitLeak(Exception):
+class SplitLeak(Unprocessable):
     """A patient or group of the archive appears in more than one split."""
+
+    code = "split-leak"
 
 
 def read_manifest(path: Path) -> tuple[Sample, ...]:

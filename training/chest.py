@@ -13,6 +13,7 @@ from csss.inference.card import FLOAT_REPLAY, INT8_REPLAY, Framing, InputSpec, R
 from csss.inference.metrics import Cases, Figures, measure
 from training.archive import Sample, fingerprint, read_manifest
 from training.backbones import BACKBONES
+from training.blend import Blend, State, choose_blend
 from training.chest_card import demand_labels
 from training.chest_net import ChestNet
 from training.evidence import Trial
@@ -56,17 +57,17 @@ def plan_courses(seed: int, share: float = 1.0) -> tuple[Course, ...]:
     warm = Course(
         stages=((160, 8000),) * 4,
         head_rate=2e-3, rate=1e-3, batch=64, averaging=0.99, cell_power=0.5, strong=0.5, mixed=0.0, mixing=0.3,
-        weight_decay=0.05, label_smoothing=0.05, warming_steps=60, seed=seed, framing="whole",
+        weight_decay=0.05, label_smoothing=0.05, warming_steps=60, seed=seed,
     )  # fmt: skip
     main = Course(
         stages=((160, 10000),) * 2 + ((192, 10000),) * 4 + ((224, 10000),) * 6,
         head_rate=1.5e-3, rate=8e-4, batch=64, averaging=0.998, cell_power=0.3, strong=0.4, mixed=0.3, mixing=0.3,
-        weight_decay=0.05, label_smoothing=0.05, warming_steps=80, seed=seed, framing="whole",
+        weight_decay=0.05, label_smoothing=0.05, warming_steps=80, seed=seed,
     )  # fmt: skip
     last = Course(
-        stages=((224, 10000),) * 8,
-        head_rate=1e-3, rate=6e-4, batch=64, averaging=0.999, cell_power=0.3, strong=0.35, mixed=0.25, mixing=0.3,
-        weight_decay=0.05, label_smoothing=0.05, warming_steps=80, seed=seed + 1, framing="lungs",
+        stages=((224, 10000),) * 6,
+        head_rate=5e-4, rate=3e-4, batch=64, averaging=0.999, cell_power=0.3, strong=0.5, mixed=0.3, mixing=0.3,
+        weight_decay=0.05, label_smoothing=0.05, warming_steps=80, seed=seed + 1,
     )  # fmt: skip
     return tuple(_draw_less(course, share) for course in (warm, main, last))
 
@@ -82,7 +83,7 @@ def train_chest(archive: Path, weights: dict[str, torch.Tensor], wishes: Wishes)
     framings = {course.framing for course in wishes.courses}
     pictures = ranks.after_first(lambda: {each: _pictures(archive, samples, wishes.cache, each) for each in framings})
     name = f"{wishes.backbone}-{fingerprint(samples)[:12]}"
-    network, history = _fit(weights, pictures, wishes.courses, wishes, name, ranks)
+    network, history, blends = _fit(weights, pictures, wishes.courses, wishes, name, ranks)
     trials = _try_outside(weights, samples, pictures, wishes, ranks) if wishes.trial_share > 0.0 else ()
     if not ranks.first:
         return
@@ -100,6 +101,7 @@ def train_chest(archive: Path, weights: dict[str, torch.Tensor], wishes: Wishes)
             dense=tuple(parameter.detach().numpy() for parameter in network.head),
             history=history,
             trials=trials,
+            blends=blends,
             precisions=stored.tried,
             replay=stored.replay,
             command=" ".join(["python -m training", *sys.argv[1:]]),
@@ -164,21 +166,25 @@ def _fit(
     wishes: Wishes,
     name: str,
     ranks: Ranks,
-) -> tuple[ChestNet, tuple[Epoch, ...]]:
+) -> tuple[ChestNet, tuple[Epoch, ...], tuple[Blend, ...]]:
+    """The fitted network, its stages, and the blends of the last two courses of which it is the best."""
     torch.manual_seed(wishes.seed)
     backbone = BACKBONES[wishes.backbone](weights)
     classes = int(pictures[courses[0].framing].truth.max()) + 1
     network = ChestNet(backbone.network, backbone.channels, classes, DROPOUT)
     history: tuple[Epoch, ...] = ()
     done = ""
-    for course in courses:
+    before: State | None = None
+    for number, course in enumerate(courses):
+        if number == len(courses) - 1 > 0:
+            before = {key: value.clone() for key, value in network.state_dict().items()}
         # A course goes on from the one before it, so its file is named by all of them.
         done = hashlib.sha256(f"{done}{course.key}".encode()).hexdigest()[:12]
         checkpoint = wishes.cache / f"{name}-{done}.pt"
         history += fit_course(network, pictures[course.framing], course, SPEC, checkpoint=checkpoint, ranks=ranks)
-    return network, tuple(
-        Epoch(number, each.train_loss, each.val_loss, each.val_macro_f1) for number, each in enumerate(history, start=1)
-    )
+    last = pictures[courses[-1].framing]
+    blends = choose_blend(network, before, last, SPEC, ranks.device) if before is not None else ()
+    return network, tuple(replace(each, number=number) for number, each in enumerate(history, start=1)), blends
 
 
 def _try_outside(
@@ -195,7 +201,7 @@ def _try_outside(
     }
     labels = tuple(sorted({sample.label for sample in samples}))
     courses = tuple(_draw_less(course, wishes.trial_share) for course in wishes.courses)
-    network, _ = _fit(weights, part, courses, wishes, f"trial-{wishes.backbone}-{fingerprint(samples)[:12]}", ranks)
+    network, _, _ = _fit(weights, part, courses, wishes, f"trial-{wishes.backbone}-{fingerprint(samples)[:12]}", ranks)
     last = pictures[wishes.courses[-1].framing]
     judged = [_judge(network, last, rows, labels, ranks) for rows in (kept.validation, kept.outside)]
     return (Trial(f"the same courses with {wishes.trial_share:.0%} of the draws", *judged),)

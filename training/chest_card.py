@@ -147,7 +147,7 @@ def describe(card: ModelCard, evidence: Evidence, backbone: Ingredient) -> Model
 
 def maps_earn_trust(found: Localisation) -> bool:
     """Whether maps point at findings clearly more often than chance and depend on what was learned."""
-    return found.hits >= LEAST_GAIN * found.chance and found.alike < MOST_ALIKE
+    return found.pictures > 0 and found.hits >= LEAST_GAIN * found.chance and found.alike < MOST_ALIKE
 
 
 def _judge_maps(found: Localisation | None) -> Explanation:
@@ -209,7 +209,9 @@ def _limits(evidence: Evidence) -> tuple[str, ...]:
         "Viral_Pneumonia and most of Lung_Opacity are children's pictures (Kermany: viral, bacterial); telling those "
         "two apart on a radiograph is hard by nature.",
         f"Weakest label on the test split: {weakest.label}, F1 {weakest.f1 or 0.0:.2f} over {weakest.support} images. "
-        "NIH_MERGED is 97 % pneumonia labels mined from report text, not an umbrella of all findings.",
+        "NIH_MERGED is pneumonia as labels mined from report text have it, not an umbrella of all findings.",
+        "Many pictures carry no patient number, and several collections hold pictures of the NIH: the same person may "
+        "be in training and test under two names.",
         "Normal means none of these labels in these collections. It does not exclude any disease.",
         "It may partly read side markers and borders instead of lungs: with the corners blotted out, macro F1 goes "
         f"from {whole.macro_f1 or 0.0:.2f} to {hidden or 0.0:.2f}.",

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from csss.inference.metrics import NO_LABEL, Cases, Figures
 from csss.inference.prediction import Prediction
 from training.archive import Sample
+from training.blend import Blend
 from training.finetune import Epoch
 from training.localise import Localisation
 from training.quantise import Precision
@@ -64,6 +65,7 @@ class Evidence:
     beside: tuple[str, tuple[Answer, ...]] | None
     trials: tuple[Trial, ...]
     calibrations: tuple[CalibrationChoice, ...]
+    blends: tuple[Blend, ...]
     precisions: tuple[Precision, ...]
     without_corners: Figures | None
     foreign: tuple[tuple[str, Answer], ...]

@@ -47,7 +47,7 @@ class Course:
     label_smoothing: float
     warming_steps: int
     seed: int
-    framing: Framing = "lungs"
+    framing: Framing = "whole"
 
     @property
     def key(self) -> str:

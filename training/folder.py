@@ -31,6 +31,7 @@ from csss.inference.shelf import Model, Shelf
 from csss.inference.tasks.classify import calibrate
 from training.archive import Sample, fingerprint
 from training.augment import hide_corners
+from training.blend import Blend
 from training.calibrate import distances, fit_distance
 from training.chest_card import describe, draft_card
 from training.conformal import choose_calibration, fit_sets
@@ -66,6 +67,7 @@ class Fitted:
     dense: tuple[NDArray[np.float32], ...]
     history: tuple[Epoch, ...]
     trials: tuple[Trial, ...]
+    blends: tuple[Blend, ...]
     precisions: tuple[Precision, ...]
     replay: Replay
     command: str
@@ -116,8 +118,8 @@ def finish_folder(
     if gate is not None and card.gate is not None:
         model.gate = Shelf(gate).model(card.gate.model)
     evidence = _measure(fitted, model, head, choices, foreign=foreign, beside=beside)
-    (out / GOLDEN_FILE).write_bytes(_golden(model))
     card = describe(card, evidence, fitted.ingredient)
+    (out / GOLDEN_FILE).write_bytes(_golden(card, out, model.gate))
     draw_plots(out, evidence)
     write_metrics(out, card, evidence)
     card = replace(card, files=_hashes(out, (MODEL_FILE, HEAD_FILE, GOLDEN_FILE, "METRICS.md", *PLOTS)))
@@ -167,6 +169,7 @@ def _measure(
         beside=_ask_beside(beside, fitted.archive, splits["test"]),
         trials=fitted.trials,
         calibrations=choices,
+        blends=fitted.blends,
         precisions=fitted.precisions,
         without_corners=None,
         foreign=answer_foreign(model, foreign) if foreign else (),
@@ -194,7 +197,10 @@ def _ask_beside(
     return f"{model.card.name} {model.card.version}", answer_samples(model, archive, samples)
 
 
-def _golden(model: Model) -> bytes:
+def _golden(card: ModelCard, out: Path, gate: Model | None) -> bytes:
+    """The golden case of the model as it will be served, its maps shown or hidden."""
+    model = Model(card, out, 2, EngineChoice())
+    model.gate = gate
     pixels = phantom_chest(_GOLDEN_SEED, size=_GOLDEN_SIZE, finding=Finding.OPACITY)
     return write_golden(keep_golden(pixels, model.predict(Volume(pixels=pixels[None], kind=FileKind.PNG))))
 

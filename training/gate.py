@@ -66,7 +66,7 @@ def train_gate(
     imagenet = MobileNetV2()
     load_imagenet(imagenet, weights)
     model = halve_weights(export_onnx(_LowerBlocks(imagenet.eval()), torch.zeros(1, 3, SPEC.height_px, SPEC.width_px)))
-    seen, pooled = _features(data, model, cache / f"gate-{seed}.npz", seed)
+    seen, pooled = _features(data, model, cache / f"gate-{_name_archives(data)}-{seed}.npz", seed)
     names = tuple(sorted(set(seen.labels.tolist())))
     truth = np.array([names.index(label) for label in seen.labels], dtype=np.int64)
     train, validation = np.flatnonzero(seen.splits == "train"), np.flatnonzero(seen.splits == "val")
@@ -102,6 +102,14 @@ def train_gate(
         seed=seed,
     )
     write_gate(out, names, SPEC, model, head, temperature=temperature, tau=tau, limit=limit, evidence=evidence)
+
+
+def _name_archives(data: Path) -> str:
+    """Names the archives of a folder exactly."""
+    digest = hashlib.sha256()
+    for path in sorted(data.glob("*.zip")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _features(data: Path, model: bytes, kept: Path, seed: int) -> tuple[_Seen, NDArray[np.float32]]:

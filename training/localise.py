@@ -79,7 +79,7 @@ def localise(
                 continue
             grey = read_grey(pictures, sample)
             inside.append(share_inside(answer.heat, estimate_lungs(grey)))
-            alike.append(_compare(model, head, grey, answer, random))
+            alike += _compare(model, head, grey, answer, random)
     return Localisation(
         pictures=len(hits),
         hits=_mean(hits),
@@ -143,8 +143,8 @@ def _near(point: tuple[float, float], centre: tuple[float, float], shape: tuple[
     return bool(distance <= _NEAR * _RADIUS * min(rows, columns))
 
 
-def _compare(model: Model, head: Head, grey: Grey, answer: Prediction, random: np.random.Generator) -> float:
-    """Correlation of the map with that of a head of the same spread drawn at random."""
+def _compare(model: Model, head: Head, grey: Grey, answer: Prediction, random: np.random.Generator) -> list[float]:
+    """Correlation of the map with that of a head of the same spread drawn at random; nothing where that is empty."""
     frame = choose_frame(grey, model.card.input)
     features = model.features(prepare_grey(grey, model.card.input, frame))[0]
     label = [name for name, _ in answer.probabilities].index(answer.top_label)
@@ -153,8 +153,8 @@ def _compare(model: Model, head: Head, grey: Grey, answer: Prediction, random: n
     drawn = Head(w1, head.b1, w2, head.b2, head.centre, head.directions, head.class_means, head.residual_scale)
     other = spread_heat(grad_cam(features, drawn.logits(features.mean(axis=(1, 2)))[0], drawn, label), frame)
     if answer.heat is None or other.std() == 0.0 or answer.heat.std() == 0.0:
-        return 0.0
-    return float(np.corrcoef(answer.heat.ravel(), other.ravel())[0, 1])
+        return []
+    return [float(np.corrcoef(answer.heat.ravel(), other.ravel())[0, 1])]
 
 
 def _mean(values: list[float] | list[bool]) -> float:

@@ -74,6 +74,7 @@ def train_recipe(
             dense=tuple(parameter.detach().numpy() for parameter in dense.parameters()),
             history=history,
             trials=(),
+            blends=(),
             precisions=(),
             replay=FLOAT_REPLAY,
             command=" ".join(["python -m training", *sys.argv[1:]]),

@@ -29,6 +29,7 @@ def write_metrics(folder: Path, card: ModelCard, evidence: Evidence) -> None:
         foreign(evidence),
         calibration(card, summary, evidence),
         failures(evidence),
+        _blends(evidence),
         _precisions(evidence),
         _course(evidence),
         "## Limits\n\n" + "\n".join(f"- {limit}" for limit in card.limits),
@@ -48,7 +49,7 @@ def _head(card: ModelCard, evidence: Evidence) -> str:
         f"- Seed: {evidence.seed}",
         f"- Data: {counts} pictures; fingerprint sha256 `{evidence.fingerprint_sha256}`",
         f"- Exported model against torch: largest difference of a logit {evidence.agreement:.1e}",
-        "- A picture that the gate refuses counts as an error in accuracy, sensitivity and F1.",
+        "- A picture that the gate refuses counts as an error in accuracy, sensitivity, specificity and F1.",
     )
     return "\n".join(lines)
 
@@ -134,6 +135,18 @@ def _trials(evidence: Evidence) -> str:
     second = "Sensitivity per label on the outside sources:"
     tables = table(titles, rows), table(("recipe", *evidence.labels), classes)
     return "\n\n".join(("## Sources left out", note, tables[0], second, tables[1]))
+
+
+def _blends(evidence: Evidence) -> str:
+    """Nothing for a run of one course."""
+    if not evidence.blends:
+        return ""
+    rows = [(f"{each.share:.2f}", number(each.loss), number(each.macro_f1)) for each in evidence.blends]
+    note = (
+        "Weights between those after the last course but one (0) and after the last (1), on the validation split, "
+        "before calibration. Shipped is the least loss."
+    )
+    return "\n\n".join(("## Blend of weights", note, table(("share of the last course", "loss", "macro F1"), rows)))
 
 
 def _precisions(evidence: Evidence) -> str:

@@ -17,7 +17,7 @@ from csss.foundation.ids import new_id
 from csss.foundation.jobs import JobRequest, JobStatus
 from csss.foundation.settings import Environment, Settings, load_settings
 from csss.foundation.thresholds import Thresholds
-from csss.inference.shelf import Shelf
+from csss.inference.shelf import Shelf, may_speak
 from csss.main import Assembly, assemble
 from csss.migrations import is_current
 
@@ -128,7 +128,7 @@ def _speakers(assembly: Assembly) -> tuple[bool, str]:
     shelf, thresholds = assembly.shelf, assembly.settings.thresholds()
     with assembly.shop.work() as work:
         standing = choices.standing(work)
-    names = {model.card.name for model in shelf.models if model.card.task != "gate"}
+    names = {model.card.name for model in shelf.models if may_speak(model.card)}
     names |= {name for name, place in standing.places.items() if place.active is not None}
     words, good = [], True
     for name in sorted(names):

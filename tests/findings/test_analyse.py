@@ -8,8 +8,9 @@ import pytest
 from csss.findings import analyse
 from csss.findings.tables import Analysis
 from csss.imaging.archive import unpack
+from csss.imaging.quality import QualityCheck, QualityFinding
 from csss.inference.card import Risk
-from csss.inference.prediction import UncertainReason
+from csss.inference.prediction import GateVerdict, UncertainReason
 from csss.pathway.states import State
 from csss.studies.tables import Instance
 from pathway.records import CALM_GREY, UNCERTAIN_GREY, all_of, band_png
@@ -50,6 +51,7 @@ def test_a_prediction_comes_back_whole_from_the_database(site: Site) -> None:
         ):
             assert getattr(row, name) == getattr(said, name)
         assert (row.uncertain_reasons, row.regions, row.phantom_trained) == ([], list(said.regions), True)
+        assert (row.conformal_set, row.quality, row.gate) == ([], [], None)
         assert sorted(row.stage_ms) == ["explain", "model", "prepare"]
         assert said.heat is not None
         heat = analyse.heat_map(work, row)
@@ -93,3 +95,38 @@ def test_an_answer_without_a_heat_map_is_kept_without_one(sqlite_site: Site) -> 
         said = replace(analyse.predict(work, instance, model, site_tau=None), heat=None)
         row = analyse.keep(work, instance, model, said)
         assert (row.heat_blob, analyse.heat_map(work, row)) == (None, None)
+
+
+def test_gate_set_and_quality_come_back_as_they_were_said(site: Site) -> None:
+    instance, [model] = instance_of(site, CALM_GREY), site.assembly.shelf.models
+    findings = (
+        QualityFinding(QualityCheck.TURNED, fault=True, value=0.875, limit=0.0),
+        QualityFinding(QualityCheck.MARKER_NOT_FOUND, fault=False, value=1.5, limit=2.8),
+    )
+    verdict = GateVerdict("input-gate", "3", "chest-phantom", "a phantom", 0.9, 1.25, 2.5, sure=False)
+    with site.assembly.shop.work() as work:
+        said = replace(
+            analyse.predict(work, instance, model, site_tau=None),
+            conformal_set=("wave", "calm"),
+            coverage=0.9,
+            quality=findings,
+            gate=verdict,
+            phantom=True,
+            calibration="vector",
+        )
+        key = analyse.keep(work, instance, model, said).id
+    with site.assembly.shop.work() as work:
+        row = work.session.get_one(Analysis, key)
+        assert (row.conformal_set, row.coverage, row.phantom, row.calibration) == (
+            ["wave", "calm"],
+            0.9,
+            True,
+            "vector",
+        )
+        assert tuple(analyse.quality_finding(entry) for entry in row.quality) == findings
+        assert row.gate is not None
+        assert GateVerdict(**row.gate) == verdict
+
+
+def test_every_reason_for_uncertain_has_words() -> None:
+    assert set(analyse.REASON_TEXT) == set(UncertainReason)

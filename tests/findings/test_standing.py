@@ -1,10 +1,12 @@
 """Where decisions lead: who speaks, who runs beside, what a roll back leads to, and what fails closed."""
 
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from uuid import UUID
 
 import pytest
+from tiny_model import make_gate_folder
 
 from csss.findings.standing import (
     Active,
@@ -19,6 +21,7 @@ from csss.findings.standing import (
     standing_of,
 )
 from csss.foundation.thresholds import SiteThreshold, ThresholdStale, parse_thresholds
+from csss.inference.card import load_card, write_card
 from csss.inference.shelf import Shelf
 from model_shelves import make_version
 
@@ -206,3 +209,29 @@ def test_shadows_read_what_they_accept_beside_whoever_speaks(
     standing = standing_of(decisions)
     speaking = speaker(standing, shelf, (), modality="DX", body_part="CHEST").model
     assert shadows(standing, speaking, shelf=shelf, modality="DX", body_part="CHEST") == expected
+
+
+def kept_for_comparison(folder: Path) -> None:
+    write_card(replace(load_card(folder), purpose="comparison"), folder)
+
+
+def test_a_version_for_comparison_never_speaks_not_even_as_the_newest(tmp_path: Path) -> None:
+    make_version(tmp_path, "1")
+    kept_for_comparison(make_version(tmp_path, "2", modalities=("CT",)))
+    shelf = Shelf(tmp_path)
+    assert who(Standing(), shelf) == ("tiny", "1", None)
+    with pytest.raises(NoModelFits):
+        who(Standing(), shelf, "CT")
+
+
+def test_an_active_version_whose_card_is_for_comparison_now_does_not_speak(tmp_path: Path) -> None:
+    kept_for_comparison(make_version(tmp_path, "1"))
+    make_version(tmp_path, "2")
+    with pytest.raises(ModelNotAvailable):
+        who(after(decide("activate", "1")), Shelf(tmp_path))
+
+
+def test_a_gate_of_a_newer_version_never_speaks(tmp_path: Path) -> None:
+    make_version(tmp_path, "1")
+    make_gate_folder(tmp_path, name="tiny", version="2")
+    assert who(Standing(), Shelf(tmp_path), "") == ("tiny", "1", None)

@@ -57,6 +57,7 @@ def test_models_take_their_own_settings_and_leave_the_sites_alone() -> None:
         ({"CSSS_REMOTE_MODELS": "chest=http://gpu.hospital.example"}, REMOTE_RULE),
         ({"CSSS_REMOTE_MODELS": "chest=ftp://127.0.0.1"}, REMOTE_RULE),
         ({"CSSS_REMOTE_MODELS": "chest=https://user:word@h"}, REMOTE_RULE),
+        ({"CSSS_REMOTE_MODELS": "chest=https://:word@h"}, REMOTE_RULE),
         ({"CSSS_REMOTE_MODELS": "chest=https://h?x=1"}, REMOTE_RULE),
         ({"CSSS_REMOTE_MODELS": "chest=https://h#x"}, REMOTE_RULE),
         ({"CSSS_REMOTE_MODELS": "chest=https://h:99999"}, REMOTE_RULE),

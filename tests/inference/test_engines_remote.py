@@ -324,3 +324,11 @@ def test_model_that_is_opened_alone_is_proved_too(tmp_path: Path) -> None:
         with pytest.raises(CardError) as caught:
             model.open()
     assert caught.value.code == "golden-differs"
+
+
+def test_an_address_that_cannot_be_asked_is_a_problem_of_the_shelf(tmp_path: Path) -> None:
+    make_folder(tmp_path)
+    choice = EngineChoice(remote={"tiny": RemoteModel("https://\u2028x")})
+    with pytest.raises(CardError) as refused:
+        Shelf(tmp_path, engines=choice).model("tiny").open()
+    assert refused.value.code == "remote-unreachable"

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from csss.imaging.sniff import FileKind
 from csss.imaging.volume import Volume
 from csss.inference.card import CardError
 from csss.inference.prediction import GateVerdict, UncertainReason
-from csss.inference.read_files import COLUMNS, FileReading, predict_files, to_json, to_row
+from csss.inference.read_files import COLUMNS, FileReading, predict_files, to_json, to_row, walk_files
 from csss.inference.shelf import Shelf
 
 
@@ -245,3 +246,20 @@ def test_columns_hold_every_field_of_the_json(tmp_path: Path, shelf: Shelf) -> N
     path.write_bytes(png())
     (reading,) = read([path], shelf)
     assert set(COLUMNS) == {*json.loads(to_json(reading)), "error", "message"}
+
+
+def test_walk_files_passes_over_what_may_never_end(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png())
+    os.mkfifo(tmp_path / "b.png")
+    (tmp_path / "c.png").symlink_to(tmp_path / "b.png")
+    (tmp_path / "d.png").symlink_to(tmp_path / "nowhere.png")
+    assert list(walk_files(tmp_path)) == [tmp_path / "a.png", tmp_path / "d.png"]
+    assert list(walk_files(tmp_path / "b.png")) == [tmp_path / "b.png"]
+
+
+def test_a_name_that_is_no_utf_8_can_be_written(tmp_path: Path, shelf: Shelf) -> None:
+    file = tmp_path / os.fsdecode(b"a\xff.png")
+    file.write_bytes(png())
+    (reading,) = read([file], shelf)
+    assert json.loads(to_json(reading).encode())["file"] == str(file)
+    assert to_row(reading)[0].encode() == os.fsencode(tmp_path) + b"/a\\udcff.png"

@@ -327,3 +327,36 @@ def test_opening_a_model_opens_its_gate(tmp_path: Path) -> None:
     (gate / "head.npz").write_bytes(b"other")
     with pytest.raises(CardError, match=r"^head\.npz is not the file"):
         model.open()
+
+
+def test_shelf_asks_no_older_gate_where_the_newest_did_not_pass(tmp_path: Path) -> None:
+    make_gate_folder(tmp_path, version="9")
+    make_gated(tmp_path)
+    newer = make_gate_folder(tmp_path, version="10")
+    (newer / "model.onnx").write_bytes(b"other")
+    shelf = Shelf(tmp_path)
+    assert [model.card.name for model in shelf.models] == ["input-gate"]
+    assert troubles(shelf) == [("input-gate/10", "file-altered"), ("tiny/1", "gate-missing")]
+
+
+def test_shelf_asks_no_older_gate_where_the_newest_fails_its_golden_case(tmp_path: Path) -> None:
+    make_gate_folder(tmp_path, version="9")
+    make_gated(tmp_path)
+    newer = make_gate_folder(tmp_path, version="10")
+    card, golden = load_card(newer), read_golden((newer / "golden.npz").read_bytes())
+    (newer / "golden.npz").write_bytes(write_golden(replace(golden, label="other")))
+    parts = [(newer / name).read_bytes() for name in ("model.onnx", "head.npz", "golden.npz")]
+    write_card(replace(card, files=make_card(*parts).files), newer)
+    shelf = Shelf(tmp_path)
+    shelf.take_off_failing()
+    assert troubles(shelf) == [("input-gate/10", "golden-differs"), ("tiny/1", "gate-missing")]
+    assert [(model.card.name, model.card.version) for model in shelf.models] == [("input-gate", "9")]
+
+
+def test_shelf_takes_no_gate_that_is_kept_for_comparison(tmp_path: Path) -> None:
+    make_gate_folder(tmp_path, version="1")
+    make_gated(tmp_path)
+    newer = make_gate_folder(tmp_path, version="2")
+    write_card(replace(load_card(newer), purpose="comparison"), newer)
+    shelf = Shelf(tmp_path)
+    assert shelf.model("tiny").gate is shelf.model("input-gate", "1")

@@ -9,8 +9,10 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import URL, Column, Engine, MetaData, inspect, text
+from sqlalchemy import URL, Column, Engine, MetaData, inspect, select, text
+from sqlalchemy.orm import Session
 
+from csss.findings.tables import Analysis
 from csss.foundation.database import open_engine
 from csss.migrations import _config, is_current, migrate
 from csss.migrations.tables import Base
@@ -81,19 +83,7 @@ def test_a_database_that_was_never_migrated_is_not_current(tmp_path: Path) -> No
 def test_a_database_of_the_first_schema_is_brought_forward_with_its_rows(tmp_path: Path) -> None:
     """SQLite makes a changed table anew; the rows that point to it stay, and still point to something."""
     engine = open_engine(f"sqlite:///{tmp_path}/old.db")
-    command.upgrade(_config(engine), "0001")
-    tables = MetaData()
-    tables.reflect(engine)
-    with engine.begin() as connection:
-        keys: dict[str, Any] = {}
-        for table in tables.sorted_tables:
-            row = {column.name: _filler(column, keys) for column in table.columns}
-            if table.name not in ("alembic_version", "audit_event"):
-                keys[table.name] = row.get("id")
-                marks = ", ".join("?" * len(row))
-                connection.exec_driver_sql(
-                    f"INSERT INTO {table.name} ({', '.join(row)}) VALUES ({marks})", tuple(row.values())
-                )
+    keys = _bring_to_first(engine)
     migrate(engine)
     with engine.connect() as connection:
         found = connection.execute(text("SELECT a.id FROM scan_case c JOIN analysis a ON a.id = c.analysis_id")).all()
@@ -102,6 +92,44 @@ def test_a_database_of_the_first_schema_is_brought_forward_with_its_rows(tmp_pat
         assert connection.execute(text("PRAGMA foreign_keys")).scalar() == 1
     assert is_current(engine) is True
     engine.dispose()
+
+
+@pytest.mark.parametrize(("calibrated", "calibration"), [(True, "temperature"), (False, "identity")])
+def test_an_analysis_of_the_first_schema_says_how_it_was_calibrated(
+    tmp_path: Path, calibrated: bool, calibration: str
+) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path}/old.db")
+    _bring_to_first(engine, analysis={"calibrated": calibrated, "confidence": 0.25})
+    migrate(engine)
+    with engine.connect() as connection:
+        [row] = connection.execute(text("SELECT * FROM analysis")).mappings().all()
+    assert (row["calibration"], row["confidence"]) == (calibration, 0.25)
+    assert [row[name] for name in ("conformal_set", "coverage", "quality", "gate", "phantom")] == [
+        "[]", None, "[]", None, 0,
+    ]  # fmt: skip
+    assert "calibrated" not in row
+    with Session(engine) as session:
+        analysis = session.scalars(select(Analysis)).one()
+        assert (analysis.conformal_set, analysis.quality, analysis.gate, analysis.phantom) == ([], [], None, False)
+    engine.dispose()
+
+
+def _bring_to_first(engine: Engine, **changes: dict[str, Any]) -> dict[str, Any]:
+    """Make the first schema with a row in every table; returns the rows' keys."""
+    command.upgrade(_config(engine), "0001")
+    tables = MetaData()
+    tables.reflect(engine)
+    keys: dict[str, Any] = {}
+    with engine.begin() as connection:
+        for table in tables.sorted_tables:
+            row = {column.name: _filler(column, keys) for column in table.columns} | changes.get(table.name, {})
+            if table.name not in ("alembic_version", "audit_event"):
+                keys[table.name] = row.get("id")
+                marks = ", ".join("?" * len(row))
+                connection.exec_driver_sql(
+                    f"INSERT INTO {table.name} ({', '.join(row)}) VALUES ({marks})", tuple(row.values())
+                )
+    return keys
 
 
 def _filler(column: Column[Any], keys: dict[str, Any]) -> Any:

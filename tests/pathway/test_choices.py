@@ -24,7 +24,7 @@ from csss.inference.shelf import Shelf
 from csss.pathway import reading
 from csss.pathway.states import State
 from mailbox_server import Mailbox
-from model_shelves import exchange_golden
+from model_shelves import exchange_golden, make_version
 from pathway.records import CALM_GREY, all_of, audited, band_png, everything, last_audited, new_picture
 from pathway.versions import decide, make_shelf, newest
 from sites import Site, open_site
@@ -304,3 +304,21 @@ def test_a_model_for_comparison_never_speaks_but_may_run_as_a_shadow(site_with: 
         decide(site, "shadow", "2")
         case_id = analysed(site)
         assert said(site, case_id)[:2] == ("1", "calm")
+
+
+def test_a_version_that_became_one_for_comparison_cannot_be_rolled_back_to(site_with: Any, tmp_path: Path) -> None:
+    root = make_shelf(tmp_path / "shelf")
+    with site_with(root) as site:
+        site.person("admin")
+        decide(site, "activate", "1")
+        decide(site, "activate", "2")
+    rework(root / "tiny" / "1", purpose="comparison")
+    with site_with(root) as site:
+        assert refused(site, "roll_back", "1") == (422, "comparison-only")
+
+
+def test_check_is_content_with_a_model_that_is_kept_for_comparison(site_with: Any, tmp_path: Path) -> None:
+    root = make_shelf(tmp_path / "shelf")
+    rework(make_version(root, "1", name="recipe"), purpose="comparison")
+    with site_with(root) as site:
+        assert _said_by_check(site) == (True, "tiny 2 speaks")

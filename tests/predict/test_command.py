@@ -72,7 +72,8 @@ def test_csv_rows_are_there_before_the_run_ends(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "in" / "slow.png")
     make_plan(tmp_path)
     options = ["--model", "tiny", "--models", str(tmp_path / "models"), "--csv", str(tmp_path / "out.csv")]
-    start = f"from csss.cli import main; main({['predict', str(tmp_path / 'in'), *options]!r})"
+    named = [str(tmp_path / "in"), str(tmp_path / "in" / "slow.png")]
+    start = f"from csss.cli import main; main({['predict', *named, *options]!r})"
     with subprocess.Popen([sys.executable, "-c", start]) as command, (tmp_path / "in" / "slow.png").open("wb"):
         # The run is in the middle of the second file.
         command.kill()
@@ -225,3 +226,21 @@ def test_a_closed_pipe_ends_the_command_quietly(tmp_path: Path, monkeypatch: pyt
         monkeypatch.setattr("sys.stdout", closed)
         code = main(["predict", str(tmp_path / "in"), "--model", "tiny", "--models", str(tmp_path / "models")])
     assert code == 1
+
+
+def test_a_file_name_neither_steers_the_terminal_nor_makes_a_line(tmp_path: Path) -> None:
+    (file,) = make_pictures(tmp_path / "in", 1)
+    file.rename(tmp_path / "in" / os.fsdecode(b"\x1b[31m\xff\nx.png"))
+    labels = write_manifest(tmp_path / "labels.csv", [("0.png", "calm", "", "", "")])
+    _, output, notes = run(tmp_path, tmp_path / "in", labels=labels)
+    name = str(tmp_path / "in") + r"/\x1b[31m\udcff\nx.png"
+    assert output.splitlines()[0].startswith(f"{name}: ")
+    assert notes.splitlines()[1] == f"  {name}"
+
+
+def test_a_name_without_room_for_an_ending_gets_its_heat_map(tmp_path: Path) -> None:
+    (file,) = make_pictures(tmp_path / "in", 1)
+    file.rename(tmp_path / "in" / ("ä" * 125 + ".png"))
+    assert run(tmp_path, tmp_path / "in", heat_maps=tmp_path / "heat")[0] == 0
+    (made,) = (tmp_path / "heat").iterdir()
+    assert made.name.startswith("ä" * 110 + ".")

@@ -23,7 +23,7 @@ CONTENT = make_content()
 
 
 def test_content_sha256_is_the_same_in_every_process() -> None:
-    assert content_sha256(CONTENT) == "39563c5dd9706ec11b889855bbd1a59d4c156d0ee15eedb8f6035885f3a87b2e"
+    assert content_sha256(CONTENT) == "4de503dc227b9302d5f9ea19dca62d4cd4d2a35625d6c173fac177174a9ac756"
 
 
 @pytest.mark.parametrize(
@@ -183,3 +183,10 @@ def test_statement_does_not_claim_an_ai_that_was_not_used() -> None:
 )
 def test_age_in_years_counts_completed_years(on: date, years: int | None) -> None:
     assert age_in_years(date(1968, 2, 29), on) == years
+
+
+@pytest.mark.parametrize(
+    "later", [{"quality": ("Too dark.",)}, {"not_ruled_out": ("COVID",)}, {"coverage": 0.9}, {"coverage": 0.0}]
+)
+def test_content_sha256_covers_the_facts_that_came_later(later: dict[str, object]) -> None:
+    assert content_sha256(replace(CONTENT, ai=make_ai(**later))) != content_sha256(CONTENT)

@@ -159,6 +159,20 @@ def test_render_archive_shows_an_uncertain_result_with_its_reasons(tmp_path: Pat
     )
 
 
+def test_render_archive_prints_what_the_checks_of_the_picture_found(tmp_path: Path) -> None:
+    ai = make_ai(quality=("The picture is too dark (mean grey 40 of 255; at least 80).",))
+    text = text_of(_render(make_content(ai=ai)), tmp_path)
+    assert "To be read with caution The picture is too dark (mean grey 40 of 255; at least 80)." in text
+
+
+def test_render_archive_prints_what_is_not_ruled_out_and_at_which_coverage(tmp_path: Path) -> None:
+    known = {"not_ruled_out": ("Lung_Opacity", "COVID"), "coverage": 0.9}
+    printed = "Not ruled out Lung Opacity, COVID (set with 90.0 % coverage per class)"
+    assert printed in text_of(_render(make_content(ai=make_ai(**known))), tmp_path)
+    for ai in (make_ai(**known, out_of_distribution=True, uncertain=True), make_ai()):
+        assert "Not ruled out" not in text_of(_render(make_content(ai=ai)), tmp_path)
+
+
 def test_render_archive_without_ai_says_why_and_claims_none(tmp_path: Path) -> None:
     content = make_content(
         ai=None, no_ai_reason="The model was not available.", reading=replace(UNSIGNED.reading, agrees_with_ai=None)

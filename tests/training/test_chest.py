@@ -1,6 +1,5 @@
 """The whole recipe on made-up pictures: archive in, a model folder out that the shelf serves."""
 
-import csv
 import io
 import zipfile
 from pathlib import Path
@@ -13,39 +12,19 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 pytest.importorskip("matplotlib")
 
-from training.archive import Sample, fingerprint, read_manifest  # noqa: E402
+from training.archive import fingerprint, read_manifest  # noqa: E402
 from training.chest import SPEC, Wishes, train_chest  # noqa: E402
 from training.finetune import Course  # noqa: E402
 from training.mobilenetv2 import MobileNetV2  # noqa: E402
 from training.vary_batch import show_batch  # noqa: E402
 
+from chest_archive import LABELS, make_archive  # noqa: E402
 from csss.imaging.sniff import FileKind  # noqa: E402
 from csss.imaging.volume import Volume  # noqa: E402
 from csss.inference.prepare import prepare_grey  # noqa: E402
 from csss.inference.shelf import Shelf  # noqa: E402
 
 pytestmark = pytest.mark.torch
-LABELS = ("COVID", "Normal")
-
-
-def make_archive(path: Path, *, sources: tuple[str, str] = ("west", "east")) -> Path:
-    random = np.random.default_rng(1)
-    names = tuple(Sample.__dataclass_fields__)
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(names)
-    with zipfile.ZipFile(path, "w") as archive:
-        for index in range(48):
-            label, split = LABELS[index % 2], ("train", "train", "val", "test")[index // 2 % 4]
-            buffer = io.BytesIO()
-            grey = random.integers(0, 120, (64, 64)) + (100 if label == "COVID" else 0)
-            Image.fromarray(grey.astype(np.uint8)).save(buffer, "PNG")
-            archive.writestr(f"{index}.png", buffer.getvalue())
-            source = sources[1] if index % 3 else sources[0]
-            writer.writerow((f"{index}.png", label, source, split, f"p{index}", "MIT", f"{index:064x}"))
-        archive.writestr("manifest.csv", text.getvalue())
-    return path
-
 
 QUICK = Course(
     stages=((32, 16), (48, 16)), head_rate=1e-3, rate=1e-4, batch=8, averaging=0.9, cell_power=0.5, strong=0.5,

@@ -79,11 +79,11 @@ def drawn(count: int, *, bias: np.ndarray = BIAS, scale: np.ndarray = SCALE, see
 
 
 def test_by_vector_recovers_the_scales_and_biases_that_made_the_labels() -> None:
-    logits, truth, shares = drawn(12_000)
+    logits, truth, shares = drawn(8000)
     found = by_vector(logits, truth, "made-up pictures")
     assert (found.method, found.fitted_on) == ("vector", "made-up pictures")
     np.testing.assert_allclose(np.array(found.scale) / found.temperature, SCALE, atol=0.1)
-    np.testing.assert_allclose(np.array(found.bias) - np.mean(found.bias), BIAS - BIAS.mean(), atol=0.12)
+    np.testing.assert_allclose(np.array(found.bias) - np.mean(found.bias), BIAS - BIAS.mean(), atol=0.15)
     again = np.stack([calibrate(row, found) for row in logits[:300]])
     np.testing.assert_allclose(again, shares[:300], atol=0.04)
 
@@ -98,7 +98,8 @@ def test_by_vector_of_few_pictures_stays_near_the_temperature() -> None:
 def test_by_temperature_gives_a_calibration_of_one_number() -> None:
     logits, truth, _ = drawn(6000, bias=np.zeros(3), scale=np.full(3, 0.5))
     found = by_temperature(logits, truth, "x")
-    assert found == Calibration("temperature", pytest.approx(2.0, rel=0.08), (), (), "x")
+    assert found == Calibration("temperature", found.temperature, (), (), "x")
+    assert found.temperature == pytest.approx(2.0, rel=0.08)
 
 
 def groups_of(count: int) -> np.ndarray:
@@ -106,11 +107,15 @@ def groups_of(count: int) -> np.ndarray:
 
 
 def test_choose_calibration_finds_the_vector_where_a_label_is_biased() -> None:
-    logits, truth, _ = drawn(900, bias=np.array([2.5, 0.0, -1.0]))
-    chosen, tried = choose_calibration(logits, truth, groups_of(900), "x")
+    """Every logit of the first label is too small by three."""
+    random = np.random.default_rng(4)
+    truth = random.integers(0, 3, 300)
+    logits = (random.normal(size=(300, 3)) + 3.0 * np.eye(3)[truth] - [3.0, 0.0, 0.0]).astype(np.float32)
+    chosen, tried = choose_calibration(logits, truth, groups_of(300), "x")
     assert chosen == by_vector(logits, truth, "x")
     assert [choice.method for choice in tried] == ["temperature", "vector"]
-    assert tried[1].macro_f1 + tried[1].balanced_accuracy > tried[0].macro_f1 + tried[0].balanced_accuracy + 0.05
+    assert tried[1].macro_f1 + tried[1].balanced_accuracy > tried[0].macro_f1 + tried[0].balanced_accuracy + 0.1
+    assert tried[1].loss < tried[0].loss
 
 
 def test_choose_calibration_takes_the_simpler_of_two_equal_ways() -> None:

@@ -19,7 +19,7 @@ from csss.foundation.database import Base, Named, lock_name
 from csss.foundation.errors import Conflict, NotFound, Unprocessable
 from csss.foundation.ids import new_id
 from csss.foundation.work import Work
-from csss.inference.shelf import Model, Shelf
+from csss.inference.shelf import Model, Shelf, may_speak
 
 MIN_REASON = 3
 MAX_REASON = 500
@@ -103,11 +103,7 @@ def activate(work: Work, actor: Actor, wish: Wish, *, shelf: Shelf, tau: float |
     ``comparison-only`` or ``threshold-out-of-range``, `Conflict` ``already-active``.
     """
     now = _begin(work, actor, wish)
-    model = _on_shelf(shelf, wish)
-    if model.card.purpose == "comparison":
-        raise Unprocessable(
-            "This model is kept for comparison and never speaks; it may run as a shadow.", code="comparison-only"
-        )
+    model = _able_to_speak(shelf, wish)
     own = model.card.threshold.tau
     if tau is not None and not (math.isfinite(tau) and own < tau < 1.0):
         message = f"A threshold of this site is higher than the card's own, which is {own:g}, and below 1."
@@ -149,7 +145,7 @@ def roll_back(work: Work, actor: Actor, wish: Wish, *, shelf: Shelf) -> ModelCho
     before = now.of(wish.model).before
     if before is None or before.version != wish.version:
         raise Conflict("There is no such version to go back to.", code="nothing-before")
-    model = _on_shelf(shelf, wish)
+    model = _able_to_speak(shelf, wish)
     return _decide(work, actor, ChoiceKind.ROLL_BACK, wish, now=now, shelf=shelf, model=model, tau=before.tau)
 
 
@@ -173,6 +169,15 @@ def _on_shelf(shelf: Shelf, wish: Wish) -> Model:
         raise NotFound(message, code="model-not-available") from None
     if model.card.task == "gate":
         raise Unprocessable("A gate comes with the model that names it; it is not chosen.", code="gate-not-chosen")
+    return model
+
+
+def _able_to_speak(shelf: Shelf, wish: Wish) -> Model:
+    model = _on_shelf(shelf, wish)
+    if not may_speak(model.card):
+        raise Unprocessable(
+            "This model is kept for comparison and never speaks; it may run as a shadow.", code="comparison-only"
+        )
     return model
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 from csss.foundation.errors import NotFound, Unavailable, Unprocessable
 from csss.foundation.thresholds import Thresholds, threshold_of
 from csss.inference.card import UNSTATED, ModelCard
-from csss.inference.shelf import Model, Shelf, accepts, accepts_listed, version_order
+from csss.inference.shelf import Model, Shelf, accepts, accepts_listed, may_speak, version_order
 
 
 class NoModelFits(Unprocessable):
@@ -119,12 +119,12 @@ def spoken(standing: Standing, shelf: Shelf, name: str) -> str | None:
     """Return the version of ``name`` that speaks: the active one, else the newest in the shelf's folder.
 
     A newest version that did not pass its checks counts: the one below it must not speak in its place unasked.
+    One that is kept for comparison does not.
     """
     active = standing.of(name).active
     if active is not None:
         return active.version
-    ours = [model.card for model in shelf.models if model.card.name == name]
-    served = [card.version for card in ours if card.purpose == "patients"]
+    served = [model.card.version for model in shelf.models if model.card.name == name and may_speak(model.card)]
     refused = [problem.folder.partition("/")[2] for problem in shelf.problems if problem.folder.startswith(f"{name}/")]
     return max(served + refused, key=version_order) if served else None
 
@@ -143,7 +143,7 @@ def speaker(
     name = names[0]
     version = spoken(standing, shelf, name)
     model = find(shelf, name, version or "")
-    if model is None:
+    if model is None or not may_speak(model.card):
         raise ModelNotAvailable(
             f"{name} {version} is to read this, but is not served here. No other version speaks in its place."
         )
@@ -217,7 +217,8 @@ def _reading(standing: Standing, shelf: Shelf, modality: str | None, body_part: 
 
 
 def _newest_reads(shelf: Shelf, name: str, modality: str | None, body_part: str | None) -> bool:
-    return accepts(shelf.model(name).card, modality, body_part)
+    cards = [model.card for model in shelf.models if model.card.name == name and may_speak(model.card)]
+    return accepts(max(cards, key=lambda card: version_order(card.version)), modality, body_part)
 
 
 def _reads(active: Active, model: Model | None, modality: str | None, body_part: str | None) -> bool:

@@ -241,7 +241,7 @@ def _may_get_pictures(address: str) -> bool:
         port_is_sound = parts.port is None or parts.port > 0
     except ValueError:
         return False
-    plain = bool(parts.hostname) and port_is_sound and not (parts.username or parts.query or parts.fragment)
+    plain = bool(parts.hostname) and port_is_sound and "@" not in parts.netloc and not (parts.query or parts.fragment)
     return plain and (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK))
 
 

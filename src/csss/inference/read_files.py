@@ -128,7 +128,7 @@ def predict_files(
 
 def to_json(reading: FileReading) -> str:
     """One line of JSON: the result of the file, or its error with code and message."""
-    return json.dumps(_content(reading), ensure_ascii=False, allow_nan=False)
+    return _storable(json.dumps(_content(reading), ensure_ascii=False, allow_nan=False))
 
 
 def to_row(reading: FileReading) -> tuple[str, ...]:
@@ -143,13 +143,19 @@ def to_row(reading: FileReading) -> tuple[str, ...]:
 
 
 def walk_files(path: Path) -> Iterator[Path]:
-    """``path`` itself, or every file below a folder in sorted order, hidden files and folders skipped."""
+    """``path`` itself, or every file below a folder in sorted order; what is hidden, a pipe or a device is skipped."""
     if not path.is_dir():
         yield path
         return
     for folder, below, names in os.walk(path):
         below[:] = sorted(name for name in below if not name.startswith("."))
-        yield from (Path(folder, name) for name in sorted(names) if not name.startswith("."))
+        files = (Path(folder, name) for name in sorted(names) if not name.startswith("."))
+        yield from (file for file in files if not _is_special(file))
+
+
+def _is_special(file: Path) -> bool:
+    """Whether reading might never end, or do something; a file that is missing is no such thing."""
+    return file.exists() and not file.is_file()
 
 
 def _load(file: Path) -> tuple[FileKind, bytes]:
@@ -218,4 +224,10 @@ def _cell(value: object) -> str:
     if isinstance(value, list):
         return "; ".join(str(item) for item in value)
     text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | bool) else str(value)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    text = _storable(text)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
+
+
+def _storable(text: str) -> str:
+    """The bytes of a file's name that are no UTF-8 as escapes, which JSON reads back as what they were."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -168,8 +168,7 @@ class Shelf:
         """The newest version of each model that accepts this modality and body part (None = not stated)."""
         newest: dict[str, Model] = {}
         for model in sorted(self.models, key=_version_key):
-            read_for_patients = model.card.task == "classify" and model.card.purpose == "patients"
-            if read_for_patients and accepts(model.card, modality, body_part):
+            if may_speak(model.card) and accepts(model.card, modality, body_part):
                 newest[model.card.name] = model
         return [newest[name] for name in sorted(newest)]
 
@@ -209,8 +208,15 @@ class Shelf:
         return self.problems + tuple(failed)
 
     def _find_gates(self) -> None:
-        """Give each model the newest version of its gate; one without a fitting gate is not served."""
-        gates = {model.card.name: model for model in sorted(self.models, key=_version_key) if model.card.task == "gate"}
+        """Give each model the newest version of its gate; one without a fitting gate is not served.
+
+        A newest version that did not pass its checks counts: the one below it is not asked in its place.
+        """
+        gates = {model.card.name: model for model in sorted(self.models, key=_version_key) if _is_gate(model.card)}
+        refused = [problem.folder.partition("/") for problem in self.problems]
+        for name, _, version in refused:
+            if name in gates and version_order(version) > _version_key(gates[name]):
+                del gates[name]
         served: list[Model] = []
         problems: list[ShelfProblem] = []
         for model in self.models:
@@ -221,6 +227,11 @@ class Shelf:
                 problems.append(_problem(model.folder, self.root, error))
         self.models = tuple(served)
         self.problems += tuple(problems)
+
+
+def may_speak(card: ModelCard) -> bool:
+    """Whether ``card`` is of a model that reads scans of patients: no gate, and not kept for comparison."""
+    return card.task == "classify" and card.purpose == "patients"
 
 
 def accepts(card: ModelCard, modality: str | None, body_part: str | None) -> bool:
@@ -244,6 +255,10 @@ def _load_model(folder: Path, threads: int, engines: EngineChoice) -> Model:
     if (folder.parent.name, folder.name) != (card.name, card.version):
         raise CardError("The folder is named after another model or version.", code="card-misplaced")
     return Model(card, folder, threads, engines)
+
+
+def _is_gate(card: ModelCard) -> bool:
+    return card.task == "gate" and card.purpose == "patients"
 
 
 def _strangers(models: list[Model], engines: EngineChoice) -> tuple[ShelfProblem, ...]:

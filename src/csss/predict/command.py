@@ -75,7 +75,11 @@ def run_predict(options: PredictOptions, output: TextIO, notes: TextIO) -> int:
 
 
 def in_one_line(reading: FileReading) -> str:
-    """What came of one file, for a person."""
+    """What came of one file, for a person; nothing in it can steer a terminal or pass for another line."""
+    return _legible(_in_words(reading))
+
+
+def _in_words(reading: FileReading) -> str:
     result = reading.prediction
     if result is None:
         error = reading.error
@@ -86,6 +90,10 @@ def in_one_line(reading: FileReading) -> str:
     if result.quality:
         text += f", picture quality: {', '.join(finding.check for finding in result.quality)}"
     return text + (", a phantom and no picture of a person" if result.phantom else "")
+
+
+def _legible(text: str) -> str:
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def _read_all(
@@ -186,7 +194,7 @@ def _list(what: str, names: Sequence[str], notes: TextIO) -> None:
     if not names:
         return
     notes.write(f"csss: {len(names):,} {what}:\n")
-    notes.writelines(f"  {name}\n" for name in names[:_LISTED_AT_MOST])
+    notes.writelines(f"  {_legible(name)}\n" for name in names[:_LISTED_AT_MOST])
     if len(names) > _LISTED_AT_MOST:
         notes.write(f"  and {len(names) - _LISTED_AT_MOST:,} more\n")
 

@@ -1,5 +1,6 @@
 """Write the heat map of a reading as a picture."""
 
+import os
 from pathlib import Path
 
 from csss.foundation.errors import Unprocessable
@@ -15,8 +16,13 @@ def write_heat_map(reading: FileReading, folder: Path) -> None:
     if reading.volume is None or reading.prediction is None or reading.prediction.heat is None:
         return
     # Two files of one name in two folders must not overwrite each other's picture.
-    name = f"{Path(reading.file).name}.{(reading.sha256 or '')[:8]}.heatmap.png"
+    name = f"{_shortened(Path(reading.file).name)}.{(reading.sha256 or '')[:8]}.heatmap.png"
     try:
         (folder / name).write_bytes(blend_png(to_display(reading.volume), reading.prediction.heat))
     except OSError as error:
         raise Unprocessable(f"{folder / name} cannot be written.", code="not-writable") from error
+
+
+def _shortened(name: str) -> str:
+    """So much of a name that the ending still fits into the 255 bytes that file systems take."""
+    return os.fsdecode(os.fsencode(name)[:220])

@@ -187,7 +187,7 @@ def content_sha256(content: ReportContent, step: SignOffStep = SignOffStep.APPRO
         "patient": patient,
         "scan": _plain(content.scan),
         "referral": _plain(content.referral),
-        "ai": _plain(content.ai),
+        "ai": _ai(content.ai),
         "no_ai_reason": content.no_ai_reason,
         "reading": _plain(content.reading),
         "phantom": content.phantom,
@@ -254,6 +254,13 @@ def _check_parts(content: ReportContent) -> None:
         raise NotReleasable("A report needs the recorded allergy check.")
     if content.ai is None and not (content.no_ai_reason or "").strip():
         raise NotReleasable("A report without an AI result must say why there is none.")
+
+
+def _ai(facts: AiFacts | None) -> dict[str, Any] | None:
+    """Leave out what was not looked at: a signature from before these facts were known still covers its content."""
+    plain = _plain(facts)
+    later = {"quality": (), "not_ruled_out": (), "coverage": None}
+    return None if plain is None else {key: value for key, value in plain.items() if later.get(key, ...) != value}
 
 
 def _plain(part: Any) -> dict[str, Any] | None:

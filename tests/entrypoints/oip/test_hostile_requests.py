@@ -301,3 +301,21 @@ def test_model_that_cannot_be_opened_any_more_is_a_fault_and_no_result(
         message = "model.onnx is not the file that the card describes."
         check_refused(client.post(INFER, json=GOOD), message, 500)
         check_refused(client.post(INFER, json=PREPARED), message, 500)
+
+
+def test_an_id_that_is_no_text_of_any_encoding_comes_back_as_it_was(client: TestClient) -> None:
+    answer = client.post(INFER, content=json.dumps(GOOD | {"id": "\ud800"}))
+    assert (answer.status_code, answer.json()["id"]) == (200, "\ud800")
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_features_that_are_no_numbers_are_refused(client: TestClient, binary: bool) -> None:
+    body = given(PREPARED, data=[3e38] * (3 * SIDE * SIDE)) | {"parameters": {"binary_data_output": binary}}
+    check_refused(client.post(INFER, json=body), "The model's answer is not a number.", 422)
+
+
+@pytest.mark.usefixtures("nothing_runs")
+@pytest.mark.parametrize("header", [{"Origin": "http://localhost"}, {"Sec-Fetch-Site": "same-origin"}])
+def test_without_a_token_no_browser_is_served(client: TestClient, header: dict[str, str]) -> None:
+    answer = client.post(INFER, content=json.dumps(GOOD), headers=header)
+    check_refused(answer, "Without a token this door is for programs, not for browsers.", 403)

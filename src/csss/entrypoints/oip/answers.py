@@ -15,7 +15,7 @@ from csss.imaging.limits import Limits, check_not_blank
 from csss.imaging.sniff import FileKind
 from csss.imaging.volume import Volume
 from csss.inference.card import CardError, ModelCard, Risk
-from csss.inference.prediction import Prediction, raise_threshold
+from csss.inference.prediction import InferenceRefused, Prediction, raise_threshold
 from csss.inference.shelf import Model
 
 PICTURES, PREPARED = "pictures", "prepared"
@@ -73,7 +73,7 @@ def infer(model: Model, asked: Asked, site_tau: float | None) -> Answer:
     """Run the request. Raises CardError when the model cannot be opened, InferenceRefused for ``prepared``."""
     specs = {spec.name: spec for spec in offer(model.card)[asked.input.name].outputs}
     if asked.input.name == PREPARED:
-        values: Mapping[str, Array] = {"features": model.features(asked.values)}
+        values: Mapping[str, Array] = {"features": _features(model, asked.values)}
     else:
         outcomes = [read_picture(model, picture, site_tau) for picture in asked.values]
         values = {name: column(model.card, outcomes) for name, _, _, column in _COLUMNS}
@@ -98,6 +98,13 @@ def read_picture(model: Model, grey: NDArray[np.uint8], site_tau: float | None) 
     return Outcome(prediction, "")
 
 
+def _features(model: Model, prepared: Array) -> Array:
+    features = model.features(prepared)
+    if not np.isfinite(features).all():
+        raise InferenceRefused("The model's answer is not a number.", code="model-output-not-finite")
+    return features
+
+
 def _write(model: Model, asked: Asked, tensors: Mapping[str, Tensor]) -> Answer:
     outputs: list[dict[str, Any]] = []
     parts: list[bytes] = []
@@ -111,7 +118,7 @@ def _write(model: Model, asked: Asked, tensors: Mapping[str, Tensor]) -> Answer:
     content: dict[str, Any] = {"model_name": model.card.name, "model_version": model.card.version, "outputs": outputs}
     if asked.id is not None:
         content["id"] = asked.id
-    header = json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
+    header = json.dumps(content, allow_nan=False).encode()  # ASCII: an id may hold half of a surrogate pair
     return Answer(header + b"".join(parts), len(header) if parts else None)
 
 

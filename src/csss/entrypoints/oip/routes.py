@@ -13,7 +13,7 @@ from csss import __version__
 from csss.entrypoints.oip.answers import Answer, describe, infer, offer
 from csss.entrypoints.oip.requests import BODY_BYTES, MIB, read_request
 from csss.entrypoints.oip.tensors import wrong
-from csss.foundation.errors import NotSignedIn, TooLarge, Unavailable
+from csss.foundation.errors import Forbidden, NotSignedIn, TooLarge, Unavailable
 from csss.foundation.thresholds import Thresholds, threshold_of
 from csss.inference.shelf import Model, Shelf
 
@@ -49,10 +49,15 @@ ServedDep = Annotated[Served, Depends(_served)]
 
 
 async def check_token(request: Request, served: ServedDep) -> None:
-    """Raise `NotSignedIn` for a request without the token; nothing of its body was read yet."""
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    """Raise `NotSignedIn` for a request without the token; nothing of its body was read yet.
+
+    Where there is no token no browser is served: a page of anybody's, open on this machine, could ask otherwise.
+    """
     if served.token is None:
+        if "origin" in request.headers or "sec-fetch-site" in request.headers:
+            raise Forbidden("Without a token this door is for programs, not for browsers.", code="foreign-origin")
         return
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), served.token.encode()):
         raise NotSignedIn("Send the token of this door as Authorization: Bearer TOKEN.")
 

@@ -87,7 +87,7 @@ class RemoteEngine:
                         raise _invalid("is too large")
                     if monotonic() > until:
                         raise InferenceRefused("The server of the model is too slow.", code="remote-unreachable")
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise InferenceRefused("The server of the model does not answer.", code="remote-unreachable") from error
         return response.headers, bytes(body)
 
