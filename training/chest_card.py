@@ -39,8 +39,8 @@ GATE = GateNeed(
     turned=("chest-xray-turned",),
     inverted=("chest-xray-inverted",),
 )
-LEAST_GAIN = 1.5
-"""Heat maps are shown when the pointing game hits at least so many times as often as chance."""
+CHANCE = 0.5
+"""Heat maps are shown when the interval of the hits in the diseased half lies above this."""
 MOST_ALIKE = 0.5
 """... and when their mean correlation with a random head's maps stays under this."""
 
@@ -147,19 +147,20 @@ def describe(card: ModelCard, evidence: Evidence, backbone: Ingredient) -> Model
 
 def maps_earn_trust(found: Localisation) -> bool:
     """Whether maps point at findings clearly more often than chance and depend on what was learned."""
-    return found.pictures > 0 and found.hits >= LEAST_GAIN * found.chance and found.alike < MOST_ALIKE
+    return found.low > CHANCE and found.alike < MOST_ALIKE
 
 
 def _judge_maps(found: Localisation | None) -> Explanation:
     if found is None:
         return Explanation("grad-cam-closed-form", False, "Kept for comparison only; its maps were not judged.")
     measured = (
-        f"On {found.pictures} Normals with an opacity put into one lung field, the hottest point lay at the opacity in "
-        f"{found.hits:.0%} (chance {found.chance:.0%}); {found.inside:.0%} of the heat over test pictures lies in the "
-        f"estimated lung fields; correlation with the maps of a random head {found.alike:.2f}. "
+        f"On {found.pictures} Normals with one half taken from a diseased picture, the hottest point of the finding's "
+        f"map lay in the diseased half in {found.hits:.0%} (95 % interval {found.low:.0%} to {found.high:.0%}, chance "
+        f"50 %). {found.inside:.0%} of the heat over test pictures lies in the estimated lung fields; correlation with "
+        f"the maps of a random head {found.alike:.2f}. "
     )
     verdict = (
-        "Read them as what the model looked at, which may be a marker, and not as the outline of a finding. Regions "
+        "Read them as what the model looked at, not as the place or the outline of a finding. Regions "
         "are thirds of estimated lung fields, not segmented ones."
     )
     if not maps_earn_trust(found):

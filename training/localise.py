@@ -1,50 +1,51 @@
-"""Whether heat maps point at findings: opacities put at known places, and maps of a model without knowledge."""
+"""Whether heat maps point at findings: pictures with one diseased half, and maps of a head without knowledge."""
 
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image
 
-from csss.imaging.sniff import FileKind
-from csss.imaging.volume import Volume
 from csss.inference.explain import grad_cam, share_inside
 from csss.inference.framing import spread_heat
 from csss.inference.head import Head
-from csss.inference.lungs import LungFields, estimate_lungs
-from csss.inference.prediction import InferenceRefused, Prediction
+from csss.inference.lungs import estimate_lungs
+from csss.inference.prediction import Prediction
 from csss.inference.prepare import choose_frame, prepare_grey
 from csss.inference.shelf import Model
 from training.archive import Sample, read_grey
 
 Grey = NDArray[np.uint8]
+Floats = NDArray[np.float32]
 
-_PICTURES = 200
-_RADIUS = 0.11
-"""Of the picture's shorter side: as wide as a segment of a lung."""
-_NEAR = 1.5
+NORMAL = "Normal"
+_SIDE_PX = 240
+_SEAM_PX = 16
 _GRID = 96
-_NORMAL = "Normal"
+_PER_SOURCE = 100
+_PLAIN = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Localisation:
-    """``pictures`` Normals with an opacity put into one lung field, whose likeliest label then was a finding.
+    """``pictures`` of a Normal whose right or left half is that of a diseased picture of the same source.
 
-    ``hits`` is the share whose hottest point lies within 1.5 radii of the opacity's centre (pointing game,
-    Zhang et al. 2018), ``chance`` the share that a point drawn uniformly from the lung fields would have.
-    ``changed`` is the share of all pictures whose likeliest label became a finding. ``alike`` is the mean
-    correlation of the maps with those of the same features under a random head (Adebayo et al. 2018,
-    arXiv:1810.03292): near 1 would mean that the maps do not depend on what the head has learned.
-    ``inside`` is the mean share of heat within the estimated lung fields over plain test pictures.
+    The map is that of the likeliest finding. ``hits`` is the share whose hottest point lies in the diseased half
+    (a pointing game of two places, chance 0.5; after Zhang et al. 2018, doi:10.1007/s11263-017-1059-x), ``low`` and
+    ``high`` its 95 % interval (Wilson 1927), ``share`` the mean share of the heat there. ``alike`` is the mean
+    correlation of plain pictures' maps with those of the same features under a random head (Adebayo et al. 2018,
+    arXiv:1810.03292): near 1 would mean that the maps do not depend on what the head has learned. ``inside`` is the
+    mean share of the heat within the estimated lung fields of plain pictures.
     """
 
     pictures: int
     hits: float
-    chance: float
-    changed: float
+    low: float
+    high: float
+    share: float
     alike: float
     inside: float
 
@@ -59,102 +60,100 @@ def localise(
 ) -> Localisation:
     """Measure the maps of ``model`` on the test ``samples`` (n) with their ``answers`` (n)."""
     random = np.random.default_rng(seed)
-    normals = [sample for sample in samples if sample.label == _NORMAL]
-    chosen = [normals[int(index)] for index in random.permutation(len(normals))[:_PICTURES]]
-    hits, chances, tried, alike, inside = [], [], 0, [], []
+    hits, shares, alike, inside = [], [], [], []
     with zipfile.ZipFile(archive) as pictures:
-        for sample in chosen:
-            grey = read_grey(pictures, sample)
-            lungs = estimate_lungs(grey)
-            if not lungs.plausible:
-                continue
-            tried += 1
-            centre = _choose_place(lungs, random)
-            heat = _heat_of_finding(model, _implant(grey, centre, random))
+        for diseased, normal in _pair(samples, random):
+            on_left = bool(random.random() < 0.5)
+            grey = join_halves(read_grey(pictures, diseased), read_grey(pictures, normal), on_left)
+            heat = _map_of_finding(model, head, grey)
             if heat is not None:
-                hits.append(_points_at(heat, centre, grey.shape))
-                chances.append(_chance(lungs, centre, grey.shape))
-        for sample, answer in list(zip(samples, answers, strict=True))[:_PICTURES]:
-            if answer is None or answer.heat is None or answer.heat.max() <= 0.0:
+                hit, share = weigh_half(heat, on_left)
+                hits.append(hit)
+                shares.append(share)
+        for index in random.permutation(len(samples))[:_PLAIN]:
+            answer = answers[int(index)]
+            if answer is None or answer.heat is None or not answer.heat.any():
                 continue
-            grey = read_grey(pictures, sample)
+            grey = read_grey(pictures, samples[int(index)])
             inside.append(share_inside(answer.heat, estimate_lungs(grey)))
             alike += _compare(model, head, grey, answer, random)
-    return Localisation(
-        pictures=len(hits),
-        hits=_mean(hits),
-        chance=_mean(chances),
-        changed=len(hits) / max(tried, 1),
-        alike=_mean(alike),
-        inside=_mean(inside),
-    )
+    low, high = wilson(sum(hits), len(hits))
+    return Localisation(len(hits), _mean(hits), low, high, _mean(shares), _mean(alike), _mean(inside))
 
 
-def _heat_of_finding(model: Model, grey: Grey) -> NDArray[np.float32] | None:
-    """The map of a picture whose likeliest label is a finding; None for any other, and for one the gate refuses."""
-    try:
-        said = model.predict(Volume(pixels=grey[None], kind=FileKind.PNG))
-    except InferenceRefused:
-        return None
-    found = said.top_label != _NORMAL and said.heat is not None and said.heat.max() > 0.0
-    return said.heat if found else None
+def join_halves(diseased: Grey, normal: Grey, on_left: bool) -> Grey:
+    """``normal`` with its left or right half taken from ``diseased``, uint8 (240, 240).
+
+    The greys of the diseased picture are brought to the other's mean and spread; the seam runs through the
+    mediastinum and is 16 pixels soft.
+    """
+    first, second = (np.asarray(_square(grey), dtype=np.float64) for grey in (diseased, normal))
+    first = (first - first.mean()) / max(first.std(), 1.0) * second.std() + second.mean()
+    ramp = np.clip((np.arange(_SIDE_PX) + 0.5 - _SIDE_PX / 2) / _SEAM_PX + 0.5, 0.0, 1.0)
+    weight = (1.0 - ramp if on_left else ramp)[None]
+    return np.asarray(np.clip(weight * first + (1.0 - weight) * second, 0.0, 255.0), dtype=np.uint8)
 
 
-def _choose_place(lungs: LungFields, random: np.random.Generator) -> tuple[float, float]:
-    """A place (down, across) in shares of the picture, inside one of the fields."""
-    rows, columns = np.nonzero(lungs.right if random.random() < 0.5 else lungs.left)
-    index = int(random.integers(len(rows)))
-    return (float(rows[index]) + 0.5) / lungs.right.shape[0], (float(columns[index]) + 0.5) / lungs.right.shape[1]
+def weigh_half(heat: Floats, on_left: bool) -> tuple[bool, float]:
+    """Whether the hottest point of ``heat`` (h, w) lies in that half of the picture, and the half's share of heat."""
+    fine = np.maximum(np.asarray(Image.fromarray(heat).resize((_GRID, _GRID), Image.Resampling.BICUBIC)), 0.0)
+    column = int(np.unravel_index(int(fine.argmax()), fine.shape)[1])
+    left = float(fine[:, : _GRID // 2].sum() / fine.sum())
+    return (column < _GRID // 2) == on_left, left if on_left else 1.0 - left
 
 
-def _implant(grey: Grey, centre: tuple[float, float], random: np.random.Generator) -> Grey:
-    """A soft uneven brightening around ``centre``, as consolidated lung has it."""
-    rows, columns = grey.shape
-    y, x = np.mgrid[0:rows, 0:columns]
-    radius = _RADIUS * min(rows, columns)
-    distance = np.hypot(y - centre[0] * rows, x - centre[1] * columns) / radius
-    noise = Image.fromarray(random.integers(0, 256, grey.shape).astype(np.uint8)).filter(
-        ImageFilter.GaussianBlur(radius / 6)
-    )
-    texture = np.asarray(noise, dtype=np.float64)
-    texture = 0.75 + 0.25 * (texture - texture.min()) / max(np.ptp(texture), 1e-9)
-    weight = np.exp(-(distance**2)) * texture * random.uniform(0.55, 0.8)
-    bright = np.percentile(grey, 92)
-    return np.asarray(np.clip(grey + weight * np.maximum(bright - grey, 0.0), 0.0, 255.0), dtype=np.uint8)
+def wilson(hits: int, count: int) -> tuple[float, float]:
+    """The 95 % interval of a share of ``hits`` in ``count`` (Wilson 1927); (0, 1) for nothing."""
+    if count == 0:
+        return 0.0, 1.0
+    z, share = 1.96, hits / count
+    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    reach = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
+    return float(middle - reach), float(middle + reach)
 
 
-def _points_at(heat: NDArray[np.float32], centre: tuple[float, float], shape: tuple[int, ...]) -> bool:
-    fine = np.asarray(Image.fromarray(heat).resize((_GRID, _GRID), Image.Resampling.BICUBIC))
-    row, column = np.unravel_index(int(fine.argmax()), fine.shape)
-    return _near(((row + 0.5) / _GRID, (column + 0.5) / _GRID), centre, shape)
+def _pair(samples: tuple[Sample, ...], random: np.random.Generator) -> Iterable[tuple[Sample, Sample]]:
+    """Diseased pictures with a Normal of the same source, at most a hundred of each source."""
+    for source in sorted({sample.source for sample in samples}):
+        normals = [sample for sample in samples if (sample.source, sample.label) == (source, NORMAL)]
+        diseased = [sample for sample in samples if sample.source == source and sample.label != NORMAL]
+        if normals:
+            for index in random.permutation(len(diseased))[:_PER_SOURCE]:
+                yield diseased[int(index)], normals[int(random.integers(len(normals)))]
 
 
-def _chance(lungs: LungFields, centre: tuple[float, float], shape: tuple[int, ...]) -> float:
-    """The share of the lung fields' area that is near the centre."""
-    rows, columns = np.nonzero(lungs.right | lungs.left)
-    tall, wide = lungs.right.shape
-    near = [_near(((r + 0.5) / tall, (c + 0.5) / wide), centre, shape) for r, c in zip(rows, columns, strict=True)]
-    return float(np.mean(near))
+def _map_of_finding(model: Model, head: Head, grey: Grey) -> Floats | None:
+    """The map of the likeliest label but Normal; None where nothing speaks for it."""
+    features, hidden, logits = _look(model, head, grey)
+    names = [label.name for label in model.card.labels]
+    findings = [index for index, name in enumerate(names) if name != NORMAL]
+    heat = grad_cam(features, hidden, head, max(findings, key=lambda index: float(logits[index])))
+    return spread_heat(heat, choose_frame(grey, model.card.input)) if heat.any() else None
 
 
-def _near(point: tuple[float, float], centre: tuple[float, float], shape: tuple[int, ...]) -> bool:
-    rows, columns = shape[:2]
-    distance = np.hypot((point[0] - centre[0]) * rows, (point[1] - centre[1]) * columns)
-    return bool(distance <= _NEAR * _RADIUS * min(rows, columns))
+def _look(model: Model, head: Head, grey: Grey) -> tuple[Floats, Floats, Floats]:
+    batch = prepare_grey(grey, model.card.input, choose_frame(grey, model.card.input))
+    features = model.features(batch)[0]
+    hidden, logits = head.logits(features.mean(axis=(1, 2)))
+    return features, hidden, logits
 
 
 def _compare(model: Model, head: Head, grey: Grey, answer: Prediction, random: np.random.Generator) -> list[float]:
-    """Correlation of the map with that of a head of the same spread drawn at random; nothing where that is empty."""
-    frame = choose_frame(grey, model.card.input)
-    features = model.features(prepare_grey(grey, model.card.input, frame))[0]
+    """Correlation of the map with that of a head of the same spread drawn at random; none where one map is flat."""
+    features, _, _ = _look(model, head, grey)
     label = [name for name, _ in answer.probabilities].index(answer.top_label)
     w1 = random.normal(0.0, float(head.w1.std()), head.w1.shape).astype(np.float32)
     w2 = random.normal(0.0, float(head.w2.std()), head.w2.shape).astype(np.float32)
     drawn = Head(w1, head.b1, w2, head.b2, head.centre, head.directions, head.class_means, head.residual_scale)
-    other = spread_heat(grad_cam(features, drawn.logits(features.mean(axis=(1, 2)))[0], drawn, label), frame)
+    other = grad_cam(features, drawn.logits(features.mean(axis=(1, 2)))[0], drawn, label)
+    other = spread_heat(other, choose_frame(grey, model.card.input))
     if answer.heat is None or other.std() == 0.0 or answer.heat.std() == 0.0:
         return []
     return [float(np.corrcoef(answer.heat.ravel(), other.ravel())[0, 1])]
+
+
+def _square(grey: Grey) -> Image.Image:
+    return Image.fromarray(grey).resize((_SIDE_PX, _SIDE_PX), Image.Resampling.BILINEAR)
 
 
 def _mean(values: list[float] | list[bool]) -> float:

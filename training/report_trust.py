@@ -31,11 +31,18 @@ def heat(evidence: Evidence) -> str:
     found = evidence.localisation
     if found is not None:
         parts += [
-            "Localisation: a soft opacity was put at a known place into one lung field of Normal test pictures "
-            "(`training/localise.py`). Pointing game over those whose likeliest label then was a finding:",
+            "Localisation: Normal test pictures got one half of a diseased picture of the same source "
+            "(`training/localise.py`). Where the map of the likeliest finding is hottest (chance 0.5):",
             table(
-                ("pictures", "became a finding", "hottest point at the opacity", "chance"),
-                [(str(found.pictures), number(found.changed), number(found.hits), number(found.chance))],
+                ("pictures", "hottest point in the diseased half", "95 %", "share of the heat there"),
+                [
+                    (
+                        str(found.pictures),
+                        number(found.hits),
+                        f"{found.low:.3f} to {found.high:.3f}",
+                        number(found.share),
+                    )
+                ],
             ),
             "Randomisation: mean correlation of the maps with those of the same features under a head drawn at random "
             f"{number(found.alike)} (1 would mean that the maps do not depend on what the head learned). "
@@ -111,8 +118,8 @@ def foreign(evidence: Evidence) -> str:
         for kind, answers in kinds.items()
     ]
     note = (
-        "Seven tenths of the photographs and CT slices took part in the fit of the gate; its own METRICS.md has "
-        "those that did not."
+        "Pictures given with `--foreign`. Some may have taken part in the fit of the gate, whose own METRICS.md "
+        "measures those that did not."
     )
     titles = ("pictures", "images", "refused by the gate", "read, Uncertain", "a label was stated")
     return "\n\n".join(("## Pictures that are no chest X-rays", note, table(titles, rows)))

@@ -312,9 +312,8 @@ def test_a_version_that_became_one_for_comparison_cannot_be_rolled_back_to(site_
         site.person("admin")
         decide(site, "activate", "1")
         decide(site, "activate", "2")
-    rework(root / "tiny" / "1", purpose="comparison")
-    with site_with(root) as site:
-        assert refused(site, "roll_back", "1") == (422, "comparison-only")
+        rework(root / "tiny" / "1", purpose="comparison")
+        assert refused(site, "roll-back", "1", shelf=Shelf(root)) == (422, "comparison-only")
 
 
 def test_check_is_content_with_a_model_that_is_kept_for_comparison(site_with: Any, tmp_path: Path) -> None:

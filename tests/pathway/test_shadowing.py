@@ -256,13 +256,14 @@ def test_disagreements_lead_only_where_an_administrator_may_go(versions_site: Si
     site = versions_site
     private = waiting(site, 50)
     site.run_jobs()
-    open_to_admin = site.bring_to(State.PHARMACIST_COMPLETED, data=band_png(CALM_GREY, 51))
+    undecided = site.bring_to(State.PHARMACIST_COMPLETED, data=band_png(CALM_GREY, 51))
+    released = site.bring_to(State.REPORT_READY, data=band_png(CALM_GREY, 52))
     site.run_jobs()
     site.person("admin")
     with site.assembly.shop.work() as work:
         rows = shadowing.disagreements(work, site.person("admin").actor, model="tiny", version="2", limit=10)
-    assert [str(row.case.id) if row.case else None for row in rows] == [open_to_admin, None]
-    assert site.state(private) is State.AI_ANALYZED
+    assert [str(row.case.id) if row.case else None for row in rows] == [released, None, None]
+    assert (site.state(private), site.state(undecided)) == (State.AI_ANALYZED, State.PHARMACIST_COMPLETED)
     assert {(row.active, row.shadow) for row in rows} == {("calm", "storm")}
     [event] = [event for event in audited(site) if event.action == "model.agreement_viewed"]
-    assert event.detail == {"model": "tiny", "version": "2", "count": 2}
+    assert event.detail == {"model": "tiny", "version": "2", "count": 3}

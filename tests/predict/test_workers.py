@@ -137,7 +137,8 @@ def test_ctrl_c_ends_the_command_and_leaves_no_process(tmp_path: Path) -> None:
     make_pictures(tmp_path / "in", 1)
     os.mkfifo(tmp_path / "in" / "slow.png")
     make_plan(tmp_path)
-    arguments = ["predict", str(tmp_path / "in"), "--models", str(tmp_path / "models"), "--model", "tiny"]
+    named = [str(tmp_path / "in"), str(tmp_path / "in" / "slow.png")]
+    arguments = ["predict", *named, "--models", str(tmp_path / "models"), "--model", "tiny"]
     start = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
         f"from csss.cli import main; sys.exit(main({[*arguments, '--jobs', '2']!r}))"

@@ -112,7 +112,7 @@ PRINTED = (
     "Allergy check Checked against penicillin allergy; no interaction found.",
     "Read and verified Dr. Ada Brandt Doctor 20 Nov 2026, 09:15 (UTC+00:00)",
     "Medication completed Jonas Weiß Pharmacist 20 Nov 2026, 09:25 (UTC+00:00)",
-    "Approved for release Mirela Popović Administrator 20 Nov 2026, 09:35 (UTC+00:00) 39563c5dd9706ec1",
+    "Approved for release Mirela Popović Administrator 20 Nov 2026, 09:35 (UTC+00:00) 4de503dc227b9302",
     "Scan file " + "a7" * 32,
     "AI model " + "c4" * 32,
     "This report was generated with AI assistance and has been reviewed and approved by a qualified medical "

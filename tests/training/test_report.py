@@ -13,6 +13,7 @@ pytest.importorskip("onnx")
 pytest.importorskip("matplotlib")
 
 from training.archive import Sample
+from training.blend import Blend
 from training.evidence import Answer, CalibrationChoice, Evidence, Trial, to_cases
 from training.finetune import Epoch
 from training.localise import Localisation
@@ -87,9 +88,10 @@ EVIDENCE = Evidence(
     trials=(Trial("the same courses", FIGURES, FIGURES),),
     calibrations=(CalibrationChoice("temperature", 0.8, 0.7, 0.6), CalibrationChoice("vector", 0.9, 0.85, 0.5)),
     precisions=(Precision("float16", 3 * 2**20, 0.9, 0.8), Precision("int8", 2**20, 0.898, 0.799)),
+    blends=(Blend(0.5, 0.375, 0.875), Blend(1.0, 0.5, 0.75)),
     without_corners=FIGURES,
     foreign=FOREIGN,
-    localisation=Localisation(11, 0.75, 0.25, 0.5, 0.125, 0.625),
+    localisation=Localisation(11, 0.75, 0.45, 0.875, 0.5, 0.125, 0.625),
     agreement=2e-5,
     command="python -m training chest",
     seed=3,
@@ -257,8 +259,9 @@ def test_abstention_is_counted_per_true_label(text: str) -> None:
     [
         ("Calibration", "vector", ["0.900", "0.850", "0.500"]),
         ("How the network is stored", "int8", ["1.0", "0.898", "0.799"]),
+        ("Blend of weights", "0.50", ["0.375", "0.875"]),
         ("Course of the fit", "2", ["0.750", "1.000", "0.625"]),
-        ("Where the evidence lies", "11", ["0.500", "0.750", "0.250"]),
+        ("Where the evidence lies", "11", ["0.750", "0.450 to 0.875", "0.500"]),
         ("Where the evidence lies", "corners blotted out", ["0.833", "0.833", "0.822", "0.167"]),
         ("Sources left out", "the same courses", ["0.833", "0.822", "0.833", "0.833", "0.822", "0.167"]),
     ],
@@ -277,14 +280,22 @@ def test_the_head_names_data_seed_and_command(text: str) -> None:
 
 
 def test_parts_without_evidence_are_left_out(tmp_path: Path) -> None:
-    bare = replace(EVIDENCE, beside=None, trials=(), foreign=(), localisation=None, calibrations=(), precisions=())
+    bare = replace(
+        EVIDENCE, beside=None, trials=(), foreign=(), localisation=None, calibrations=(), precisions=(), blends=()
+    )
     answers = tuple(
         replace(each, prediction=replace(each.prediction, conformal_set=(), coverage=None)) if each.prediction else each
         for each in ANSWERS
     )
     write_metrics(tmp_path, replace(CARD, conformal=None), replace(bare, test=answers))
     text = (tmp_path / "METRICS.md").read_text(encoding="utf-8")
-    for title in ("Sources left out", "Conformal sets", "Pictures that are no chest", "How the network is stored"):
+    for title in (
+        "Sources left out",
+        "Conformal sets",
+        "Pictures that are no chest",
+        "How the network is stored",
+        "Blend",
+    ):
         assert f"## {title}" not in text
     assert "papers-recipe" not in text
     assert row(text, "Per source", "west")[2:5] == overall_of(

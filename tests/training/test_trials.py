@@ -1,7 +1,10 @@
 """Fits without whole sources: who is left in, who is judged, who is left aside."""
 
+import pytest
 from training.archive import Sample
 from training.trials import OUTSIDE_SOURCES, leave_out
+
+from csss.foundation.errors import Unprocessable
 
 
 def sample(label: str, source: str, split: str) -> Sample:
@@ -30,9 +33,13 @@ def test_outside_pictures_of_all_splits_are_judged_if_their_label_was_learned() 
     assert leave_out(SAMPLES, ("away",)).outside.tolist() == [4, 5, 6]
 
 
-def test_without_outside_sources_nothing_is_judged() -> None:
-    kept = leave_out(SAMPLES, ("elsewhere",))
-    assert (kept.train.tolist(), kept.outside.tolist(), kept.outside.dtype.kind) == ([0, 1, 4, 7], [], "i")
+@pytest.mark.parametrize("sources", [("elsewhere",), ("home",)])
+def test_a_trial_with_nothing_to_measure_is_refused(sources: tuple[str, ...]) -> None:
+    """Nothing of these sources, or none of their labels left to learn."""
+    samples = SAMPLES if sources == ("elsewhere",) else tuple(each for each in SAMPLES if each.source == "home")
+    with pytest.raises(Unprocessable) as caught:
+        leave_out(samples, sources)
+    assert caught.value.code == "no-outside-sources"
 
 
 def test_the_outside_sources_are_small_collections_of_other_hospitals() -> None:

@@ -19,8 +19,8 @@ UNSTATED = "unstated"
 UNCERTAIN = "Uncertain"
 
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, str_min_length=1)
-_NAME = r"^[a-z0-9][a-z0-9-]{0,63}$"
-_VERSION = r"^[0-9A-Za-z][0-9A-Za-z.]{0,31}$"
+_NAME = r"^[a-z0-9][a-z0-9-]{0,59}$"
+_VERSION = r"^[0-9A-Za-z][0-9A-Za-z.]{0,29}$"
 _FILE = r"^[0-9A-Za-z_][0-9A-Za-z_.-]{0,63}$"
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -78,7 +78,7 @@ class Coding:
 class Label:
     """One class of the model: its name in the data, the words for people, its code and its risk."""
 
-    name: str
+    name: Annotated[str, Field(max_length=60)]
     display: str
     coding: Coding | None
     risk: Risk

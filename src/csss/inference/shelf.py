@@ -61,13 +61,12 @@ class Model:
     def open(self) -> None:
         """Open the network, and that of the gate, now instead of at the first prediction.
 
-        The golden case is replayed where another engine than the default answers. Raises CardError.
+        The golden case is replayed, with the gate: another processor or engine may answer otherwise. Raises CardError.
         """
         self._open()
         if self.gate is not None:
             self.gate.open()
-        if self._engines.needs_proof(self.card):
-            self.replay_golden()
+        self.replay_golden()
 
     def close(self) -> None:
         """Give the network's memory back; the next prediction opens it again."""

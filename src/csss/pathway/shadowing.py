@@ -22,6 +22,7 @@ from csss.foundation.thresholds import Thresholds
 from csss.foundation.work import Work
 from csss.inference.shelf import Shelf
 from csss.pathway.access import related
+from csss.pathway.states import State
 from csss.pathway.submit import ANALYSE
 from csss.pathway.tables import Case
 from csss.studies.tables import Instance
@@ -94,7 +95,8 @@ def _has_waiting_cases(work: Work) -> bool:
 def disagreements(work: Work, actor: Actor, *, model: str, version: str, limit: int) -> list[Disagreement]:
     """Return the latest pictures on which a shadow and the version that spoke differ; the look is audited.
 
-    Nothing of a row leads to a person, but for cases that this administrator may open anyway.
+    Nothing of a row leads to a person, but for released cases that this administrator approved. A case that still
+    awaits approval is not linked: what a shadow said must not colour a release.
     """
     require(actor, Action.MANAGE_MODELS)
     rows = work.session.execute(
@@ -109,7 +111,7 @@ def disagreements(work: Work, actor: Actor, *, model: str, version: str, limit: 
         .order_by(ShadowAnalysis.id.desc())
         .limit(limit)
     ).all()
-    cases = _open_cases(work, actor, [row[1].id for row in rows])
+    cases = _released_cases(work, actor, [row[1].id for row in rows])
     audit.record(
         work,
         "model.agreement_viewed",
@@ -120,8 +122,9 @@ def disagreements(work: Work, actor: Actor, *, model: str, version: str, limit: 
     return [_disagreement(shadow, analysis, cases.get(analysis.id)) for shadow, analysis in rows]
 
 
-def _open_cases(work: Work, actor: Actor, analysis_ids: list[UUID]) -> dict[UUID, Case]:
-    query = related(select(Case).where(Case.analysis_id.in_(analysis_ids)), actor, Relation.AWAITING_APPROVAL)
+def _released_cases(work: Work, actor: Actor, analysis_ids: list[UUID]) -> dict[UUID, Case]:
+    released = select(Case).where(Case.analysis_id.in_(analysis_ids), Case.state == State.REPORT_READY)
+    query = related(released, actor, Relation.AWAITING_APPROVAL)
     return {case.analysis_id: case for case in work.session.scalars(query) if case.analysis_id is not None}
 
 

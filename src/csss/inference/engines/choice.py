@@ -24,10 +24,6 @@ class EngineChoice:
         """The choice as settings spell it: the local engine, addresses by model name, the token for all of them."""
         return cls(local, {name: RemoteModel(address, token) for name, address in addresses.items()})
 
-    def needs_proof(self, card: ModelCard) -> bool:
-        """Whether something else than the hashed file, run as its golden case was made, will answer for the model."""
-        return self.local != "onnx" or card.name in self.remote
-
     def open(self, card: ModelCard, model: bytes, threads: int) -> Engine:
         """The engine for the model of ``card`` with the bytes ``model`` of its model.onnx.
 
