@@ -14,6 +14,8 @@ DEMO_FOLDER = Path("var/demo")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (0 good, 1 found a problem, 2 could not run)."""
     options = _parser().parse_args(arguments)
+    # Read when numpy is imported, which only happens below: threads for products this small cost more than they give.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.umask(0o077)  # whatever is written here is for this account's eyes
     try:
         return int(options.run(options) or 0)

@@ -63,7 +63,8 @@ def stretch(grey: NDArray[np.uint8], spec: InputSpec, frame: Frame = WHOLE) -> N
     rows, columns = grey.shape
     box = (frame.left * columns, frame.top * rows, frame.right * columns, frame.bottom * rows)
     size = (spec.width_px, spec.height_px)
-    return np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BILINEAR, box=box))
+    # Pictures several times larger are halved first: nearly the same result in a fraction of the time.
+    return np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BILINEAR, box=box, reducing_gap=2.0))
 
 
 def choose_frame(grey: NDArray[np.uint8], spec: InputSpec) -> Frame:
