@@ -207,7 +207,7 @@ def test_batched_caller_who_is_stopped_leaves_the_line() -> None:
 @pytest.mark.parametrize("network", ["tiny", "shipped"])
 def test_batched_onnx_answers_are_those_of_each_alone(network: str, threads: int) -> None:
     shipped = network == "shipped"
-    data = (packaged_models() / "chest-mobilenetv2/1/model.onnx").read_bytes() if shipped else make_network(5)
+    data = (packaged_models() / "chest-mobilenetv2/2/model.onnx").read_bytes() if shipped else make_network(5)
     alone = ENGINES["onnx"](data, threads)
     side = 224 if shipped else SIDE
     batches = np.random.default_rng(7).normal(size=(5, 1, 3, side, side)).astype(np.float32)

@@ -160,15 +160,15 @@ def _marker(small: NDArray[np.uint8]) -> float:
     rows, last = slice(_RIM, _DEPTH), _SIDE - _RIM
     strips = np.stack([small[rows, _RIM:_STRIP], small[rows, _SIDE - _STRIP : last]]).astype(np.float32)
     core_size, frame_size = float((2 * _CORE + 1) ** 2), float((2 * _FRAME + 1) ** 2)
-    whole = _window_sums(strips, _FRAME)
-    rest = frame_size - core_size
-    mean = (whole - _window_sums(strips, _CORE)) / rest
-    squares = strips * strips
-    variance = (_window_sums(squares, _FRAME) - _window_sums(squares, _CORE)) / rest - mean**2
+    both = np.stack([strips, strips * strips])
+    framed, rest = _window_sums(both, _FRAME), frame_size - core_size
+    whole = framed[0]
+    mean, mean_square = (framed - _window_sums(both, _CORE)) / np.float32(rest)
+    variance = mean_square - mean**2
     spread = np.sqrt(np.maximum(variance, 0.0))
     bright = (strips > whole / frame_size + _RISE).astype(np.float32)
-    inner = _window_sums(bright, _CORE)
-    above = _window_sums(bright * strips, _CORE) / np.maximum(inner, 1.0) - mean
+    inner, inner_sum = _window_sums(np.stack([bright, bright * strips]), _CORE)
+    above = inner_sum / np.maximum(inner, 1.0) - mean
     letter = (inner >= _MARK_PX[0]) & (inner <= _MARK_PX[1]) & (_window_sums(bright, _FRAME) <= inner + _STRAY_PX)
     letter &= (spread < _FLAT) & (above > _STANDS_OUT)
     return float(np.where(letter, above / (spread + 4.0), 0.0).max())

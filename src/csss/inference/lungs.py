@@ -167,10 +167,18 @@ def _find_thorax(equal: Floats) -> tuple[_Thorax, float]:
 def _detail(equal: Floats) -> Floats:
     """The picture on 24 x 24 pixels less what varies slowly, as a vector of unit length; of a flat one, zeros."""
     coarse = _resize(equal, _COARSE, Image.Resampling.BOX)
-    slow = _resize(_resize(coarse, 5, Image.Resampling.BILINEAR), _COARSE, Image.Resampling.BICUBIC)
-    detail = (coarse - slow).ravel()
+    softened = _softening()
+    detail = np.asarray(coarse - softened.T @ coarse @ softened, dtype=np.float32).ravel()
     length = float(np.sqrt(detail @ detail))
     return detail / np.float32(length) if length > _LEAST_LENGTH else np.zeros_like(detail)
+
+
+@functools.cache
+def _softening() -> Floats:
+    """What reducing 24 columns to 5 and enlarging them again does to a row, as a matrix (24, 24)."""
+    rows = Image.fromarray(np.eye(_COARSE, dtype=np.float32))
+    few = rows.resize((5, _COARSE), Image.Resampling.BILINEAR)
+    return np.asarray(few.resize((_COARSE, _COARSE), Image.Resampling.BICUBIC))
 
 
 def _measure_tilt(equal: Floats, thorax: _Thorax) -> float:
