@@ -13,14 +13,15 @@ from torch import nn
 
 from csss.inference.card import InputSpec
 from csss.inference.head import Head
-from csss.inference.prepare import prepare_grey
+from csss.inference.metrics import expected_calibration_error
 from training.augment import vary
 from training.calibrate import distances, fit_distance, fit_temperature
-from training.export import INPUT, OUTPUT, export_onnx, halve_weights, open_exported
+from training.export import export_onnx, halve_weights
 from training.gate_folder import GateEvidence, Row, write_gate
 from training.gate_pictures import GatePicture, gather
-from training.measure import expected_calibration_error, softmax_rows
+from training.measure import softmax_rows
 from training.mobilenetv2 import MobileNetV2, load_imagenet
+from training.quantise import pool
 
 SPEC = InputSpec(112, 112, "grey-repeated-3", "whole", "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 LAST_BLOCK = 13
@@ -32,7 +33,6 @@ _STEPS = 2000
 _BATCH = 128
 _RATE = 2e-3
 _SURE_SHARE = 0.995
-_BATCH_FORWARD = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def train_gate(
         rows=rows,
         train_pictures=_count_pictures(seen.labels[train]),
         fingerprint_sha256=_fingerprint(seen),
-        test_ece=expected_calibration_error(truth[seen.splits == "test"], shares[seen.splits == "test"]),
+        test_ece=expected_calibration_error(truth[seen.splits == "test"], shares[seen.splits == "test"]) or 0.0,
         strangers=strangers,
         command=" ".join(["python -m training", *sys.argv[1:]]),
         seed=seed,
@@ -115,7 +115,7 @@ def _name_archives(data: Path) -> str:
 def _features(data: Path, model: bytes, kept: Path, seed: int) -> tuple[_Seen, NDArray[np.float32]]:
     if not kept.exists():
         seen = _show(gather(data, seed), seed)
-        pooled = _pool(model, seen.greys)
+        pooled = pool(model, seen.greys, SPEC, torch.get_num_threads())
         kept.parent.mkdir(parents=True, exist_ok=True)
         partial = kept.with_suffix(".partial.npz")
         np.savez(partial, greys=seen.greys, labels=seen.labels, splits=seen.splits, origins=seen.origins, pooled=pooled)
@@ -163,16 +163,6 @@ def _one(picture: GatePicture, random: np.random.Generator, train: bool) -> NDAr
     if train:
         grey = vary(np.asarray(Image.fromarray(grey).resize((144, 144), Image.Resampling.BILINEAR)), random)
     return np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BILINEAR))
-
-
-def _pool(model: bytes, greys: NDArray[np.uint8]) -> NDArray[np.float32]:
-    session, parts = open_exported(model, 2), []
-    for start in range(0, len(greys), _BATCH_FORWARD):
-        batch = np.concatenate([prepare_grey(grey, SPEC) for grey in greys[start : start + _BATCH_FORWARD]])
-        parts.append(session.run([OUTPUT], {INPUT: batch})[0].mean(axis=(2, 3)))
-        if start % (_BATCH_FORWARD * 50) == 0:
-            print(f"features {start}/{len(greys)}", file=sys.stderr, flush=True)
-    return np.concatenate(parts).astype(np.float32)
 
 
 def _fit_head(

@@ -1,5 +1,6 @@
 """Store a network in 8-bit integers, and keep it only where it measures the same."""
 
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from csss.inference.card import InputSpec
 from csss.inference.metrics import Cases, measure
 from csss.inference.prepare import prepare_grey
 from training.export import INPUT, OUTPUT, open_exported
+from training.measure import softmax_rows
 
 MOST_LOST = 0.003
 """Macro F1 and balanced accuracy that an 8-bit file may lose on validation and still count as equal."""
@@ -81,14 +83,14 @@ def pool(model: bytes, greys: NDArray[np.uint8], spec: InputSpec, threads: int) 
     for start in range(0, len(greys), _BATCH):
         batch = np.concatenate([prepare_grey(grey, spec) for grey in greys[start : start + _BATCH]])
         parts.append(session.run([OUTPUT], {INPUT: batch})[0].mean(axis=(2, 3)))
+        if start % (_BATCH * 200) == 0:
+            print(f"features {start}/{len(greys)}", file=sys.stderr, flush=True)
     return np.concatenate(parts).astype(np.float32)
 
 
 def judge(name: str, model: bytes, pooled: NDArray[np.float32], truth: NDArray[np.int64], logits: Logits) -> Precision:
     """The figures of one file from its pooled features (n, K) and the head ``logits``."""
-    values = logits(pooled)
-    powers = np.exp(values - values.max(axis=1, keepdims=True))
-    shares = powers / powers.sum(axis=1, keepdims=True)
+    shares = softmax_rows(logits(pooled))
     figures = measure(Cases.answered_all(truth, shares, tuple(map(str, range(shares.shape[1])))))
     return Precision(name, len(model), figures.macro_f1 or 0.0, figures.balanced_accuracy or 0.0)
 

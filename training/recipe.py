@@ -19,20 +19,20 @@ from csss.inference.card import FLOAT_REPLAY, InputSpec
 from training.archive import fingerprint, read_manifest
 from training.chest_card import demand_labels
 from training.chest_net import HIDDEN
-from training.export import INPUT, OUTPUT, export_onnx, halve_weights, open_exported
+from training.export import export_onnx, halve_weights
 from training.finetune import Epoch
 from training.folder import Fitted, finish_folder
 from training.measure import macro_f1
 from training.mobilenetv2 import FEATURE_CHANNELS, MobileNetV2, load_imagenet
 from training.pictures import cache_pictures
 from training.pretrained import imagenet_ingredient
+from training.quantise import pool
 
 SPEC = InputSpec(224, 224, "grey-repeated-3", "whole", "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 RATE = 1e-4
 BATCH = 16
 PATIENCE = 3
 MOST_EPOCHS = 60
-_FORWARD = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def train_recipe(
     load_imagenet(imagenet, weights)
     model = halve_weights(export_onnx(imagenet.eval(), torch.zeros(1, 3, SPEC.height_px, SPEC.width_px)))
     greys = cache_pictures(archive, samples, SPEC, folder=cache)
-    pooled = _pool(model, greys, cache / f"recipe-{fingerprint(samples)[:12]}.npy")
+    pooled = _keep_features(model, greys, cache / f"recipe-{fingerprint(samples)[:12]}.npy")
     labels = sorted({sample.label for sample in samples})
     splits = np.array([sample.split for sample in samples])
     rows = _Rows(
@@ -89,18 +89,12 @@ def train_recipe(
     )
 
 
-def _pool(model: bytes, greys: NDArray[np.uint8], kept: Path) -> NDArray[np.float32]:
+def _keep_features(model: bytes, greys: NDArray[np.uint8], kept: Path) -> NDArray[np.float32]:
     """GAP features (n, 1280) of the pictures as they are."""
     if kept.exists():
         loaded: NDArray[np.float32] = np.load(kept)
         return loaded
-    session, parts = open_exported(model, torch.get_num_threads()), []
-    for start in range(0, len(greys), _FORWARD):
-        batch = np.repeat(greys[start : start + _FORWARD, None].astype(np.float32) / np.float32(255.0), 3, axis=1)
-        parts.append(session.run([OUTPUT], {INPUT: batch})[0].mean(axis=(2, 3)))
-        if start % (_FORWARD * 100) == 0:
-            print(f"features {start}/{len(greys)}", file=sys.stderr, flush=True)
-    pooled = np.concatenate(parts).astype(np.float32)
+    pooled = pool(model, greys, SPEC, torch.get_num_threads())
     partial = kept.with_suffix(".partial.npy")
     np.save(partial, pooled)
     partial.replace(kept)

@@ -3,15 +3,12 @@
 from pathlib import Path
 
 from csss.inference.card import ModelCard
-from csss.inference.explain import OUTSIDE
 from csss.inference.metrics import Figures, Summary, measure, summarise
 from training.evidence import Evidence
 from training.quantise import MOST_LOST
 from training.report_trust import abstention, calibration, failures, foreign, heat, sets
 from training.tables import OVERALL, number, overall, span, table
 from training.trials import OUTSIDE_SOURCES
-
-__all__ = ["OUTSIDE", "write_metrics"]
 
 
 def write_metrics(folder: Path, card: ModelCard, evidence: Evidence) -> None:

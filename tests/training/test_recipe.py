@@ -82,7 +82,7 @@ def test_its_features_are_of_grey_levels_from_0_to_1(trained: Path) -> None:
 
 
 def test_a_second_run_reads_its_features_back(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipe, "open_exported", None)
+    monkeypatch.setattr(recipe, "pool", None)
     monkeypatch.setattr(recipe, "finish_folder", lambda fitted, **_: seen.append(fitted))
     seen: list = []
     weights = MobileNetV2().state_dict()

@@ -95,7 +95,7 @@ def _environment() -> Environment:
         examination=lambda pair: present.examination(*pair),
         role=lambda name: present.ROLE_NAMES.get(name, name),
     )
-    environment.globals.update(STATES=present.STATES, label_text=present.label_text, version=__version__)
+    environment.globals.update(STATES=present.STATES, label_text=present.label_text, product_version=__version__)
     return environment
 
 
