@@ -6,6 +6,7 @@ import io
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,7 +97,14 @@ def fingerprint(samples: tuple[Sample, ...]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def read_grey(archive: zipfile.ZipFile, sample: Sample) -> NDArray[np.uint8]:
+class HoldsFiles(Protocol):
+    """A zip, or a folder seen like one (`training.datasets.files.Files`)."""
+
+    def read(self, name: str, /) -> bytes:
+        """The bytes of one file."""
+
+
+def read_grey(archive: HoldsFiles, sample: Sample) -> NDArray[np.uint8]:
     """The picture uint8 (rows, columns) exactly as serving would decode and show it."""
     return decode_grey(archive.read(sample.file), sample.file)
 

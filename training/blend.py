@@ -21,8 +21,9 @@ State = dict[str, torch.Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Blend:
-    """``share`` of the way from the last course but one to the last, judged on the validation split."""
+    """``share`` of the way from before to after the course of this number, judged on the validation split."""
 
+    course: int
     share: float
     loss: float
     macro_f1: float
@@ -37,9 +38,9 @@ def blend_weights(start: State, end: State, share: float) -> State:
 
 
 def choose_blend(
-    network: ChestNet, start: State, pictures: Pictures, spec: InputSpec, device: torch.device
+    network: ChestNet, start: State, course: int, pictures: Pictures, spec: InputSpec, device: torch.device
 ) -> tuple[Blend, ...]:
-    """Leave ``network`` at the blend with the least validation loss; returns all that were tried."""
+    """Leave ``network``, come from ``start``, at the blend with the least validation loss; returns all tried."""
     end = {name: value.clone() for name, value in network.state_dict().items()}
     greys, truth = pictures.greys[pictures.val_rows], pictures.truth[pictures.val_rows]
     tried = []
@@ -47,7 +48,7 @@ def choose_blend(
         network.load_state_dict(blend_weights(start, end, share))
         logits = run_pictures(network, greys, spec, spec.width_px, device)
         loss = functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(truth)).item()
-        tried.append(Blend(share, loss, macro_f1(truth, np.asarray(logits.argmax(axis=1)), logits.shape[1])))
+        tried.append(Blend(course, share, loss, macro_f1(truth, np.asarray(logits.argmax(axis=1)), logits.shape[1])))
     best = min(tried, key=lambda blend: blend.loss)
     network.load_state_dict(blend_weights(start, end, best.share))
     return tuple(tried)

@@ -17,7 +17,7 @@ from training.blend import Blend, State, choose_blend
 from training.chest_card import demand_labels
 from training.chest_net import ChestNet
 from training.evidence import Trial
-from training.export import export_onnx, halve_weights
+from training.export import export_onnx, fold_grey, halve_weights
 from training.finetune import Course, Epoch, Pictures, fit_course, run_pictures
 from training.folder import Fitted, finish_folder
 from training.measure import softmax_rows
@@ -67,9 +67,14 @@ def plan_courses(seed: int, share: float = 1.0) -> tuple[Course, ...]:
     last = Course(
         stages=((224, 10000),) * 6,
         head_rate=5e-4, rate=3e-4, batch=64, averaging=0.999, cell_power=0.3, strong=0.5, mixed=0.3, mixing=0.3,
-        weight_decay=0.05, label_smoothing=0.05, warming_steps=80, seed=seed + 1,
+        weight_decay=0.05, label_smoothing=0.05, warming_steps=80, seed=seed + 1, blended=True,
     )  # fmt: skip
-    return tuple(_draw_less(course, share) for course in (warm, main, last))
+    again = Course(
+        stages=((224, 10000),) * 8,
+        head_rate=8e-4, rate=5e-4, batch=64, averaging=0.999, cell_power=0.3, strong=0.45, mixed=0.5, mixing=0.4,
+        weight_decay=0.08, label_smoothing=0.05, warming_steps=80, seed=seed + 2, dropout=0.3, blended=True,
+    )  # fmt: skip
+    return tuple(_draw_less(course, share) for course in (warm, main, last, again))
 
 
 def train_chest(archive: Path, weights: dict[str, torch.Tensor], wishes: Wishes) -> None:
@@ -89,12 +94,13 @@ def train_chest(archive: Path, weights: dict[str, torch.Tensor], wishes: Wishes)
         return
     network = network.to("cpu")
     spec = replace(SPEC, framing=wishes.courses[-1].framing)
-    stored = _store(network, pictures[spec.framing])
+    stored = _store(network, pictures[spec.framing], spec)
     finish_folder(
         Fitted(
             archive=archive,
             samples=samples,
-            spec=spec,
+            spec=stored.spec,
+            shown=spec,
             model=stored.model,
             backbone=network.backbone,
             pooled=stored.pooled,
@@ -118,19 +124,21 @@ def train_chest(archive: Path, weights: dict[str, torch.Tensor], wishes: Wishes)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Stored:
-    """The network's file, its features (n, K) of all pictures, and the figures of every file that was tried."""
+    """The network's file and what it eats, its features (n, K) of all pictures, the figures of every file tried."""
 
     model: bytes
+    spec: InputSpec
     pooled: NDArray[np.float32]
     tried: tuple[Precision, ...]
     replay: Replay
 
 
-def _store(network: ChestNet, pictures: Pictures) -> _Stored:
-    """The smallest file that measures the same on validation."""
-    whole = export_onnx(network.backbone, torch.zeros(1, 3, SPEC.height_px, SPEC.width_px))
-    shown = pictures.greys[pictures.train_rows[:: max(1, len(pictures.train_rows) // _SHOWN)]]
-    files = {"float16": halve_weights(whole), "int8": quantise(whole, shown, SPEC)}
+def _store(network: ChestNet, pictures: Pictures, shown: InputSpec) -> _Stored:
+    """The smallest file that measures the same on validation; the network was fitted on pictures ``shown`` so."""
+    whole = export_onnx(network.backbone, torch.zeros(1, shown.channels, shown.height_px, shown.width_px))
+    folded, spec = fold_grey(whole, shown)
+    some = pictures.greys[pictures.train_rows[:: max(1, len(pictures.train_rows) // _SHOWN)]]
+    files = {"float16": halve_weights(folded), "int8": quantise(folded, some, spec)}
     w1, b1, w2, b2 = (parameter.detach().numpy() for parameter in network.head)
 
     def logits(features: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -138,13 +146,13 @@ def _store(network: ChestNet, pictures: Pictures) -> _Stored:
 
     rows, threads = pictures.val_rows, torch.get_num_threads()
     tried = tuple(
-        judge(name, file, pool(file, pictures.greys[rows], SPEC, threads), pictures.truth[rows], logits)
+        judge(name, file, pool(file, pictures.greys[rows], spec, threads), pictures.truth[rows], logits)
         for name, file in files.items()
     )
     small = is_equal(tried[1], tried[0])
     model = files["int8" if small else "float16"]
-    pooled = pool(model, pictures.greys, SPEC, threads)
-    return _Stored(model, pooled, tried, INT8_REPLAY if small else FLOAT_REPLAY)
+    pooled = pool(model, pictures.greys, spec, threads)
+    return _Stored(model, spec, pooled, tried, INT8_REPLAY if small else FLOAT_REPLAY)
 
 
 def _pictures(archive: Path, samples: tuple[Sample, ...], cache: Path, framing: Framing) -> Pictures:
@@ -167,23 +175,22 @@ def _fit(
     name: str,
     ranks: Ranks,
 ) -> tuple[ChestNet, tuple[Epoch, ...], tuple[Blend, ...]]:
-    """The fitted network, its stages, and the blends of the last two courses of which it is the best."""
+    """The fitted network, its stages, and the blends that were tried on the way."""
     torch.manual_seed(wishes.seed)
     backbone = BACKBONES[wishes.backbone](weights)
     classes = int(pictures[courses[0].framing].truth.max()) + 1
     network = ChestNet(backbone.network, backbone.channels, classes, DROPOUT)
     history: tuple[Epoch, ...] = ()
+    blends: tuple[Blend, ...] = ()
     done = ""
-    before: State | None = None
-    for number, course in enumerate(courses):
-        if number == len(courses) - 1 > 0:
-            before = {key: value.clone() for key, value in network.state_dict().items()}
+    for number, course in enumerate(courses, start=1):
+        before: State = {key: value.clone() for key, value in network.state_dict().items()}
         # A course goes on from the one before it, so its file is named by all of them.
         done = hashlib.sha256(f"{done}{course.key}".encode()).hexdigest()[:12]
         checkpoint = wishes.cache / f"{name}-{done}.pt"
         history += fit_course(network, pictures[course.framing], course, SPEC, checkpoint=checkpoint, ranks=ranks)
-    last = pictures[courses[-1].framing]
-    blends = choose_blend(network, before, last, SPEC, ranks.device) if before is not None else ()
+        if course.blended:
+            blends += choose_blend(network, before, number, pictures[course.framing], SPEC, ranks.device)
     return network, tuple(replace(each, number=number) for number, each in enumerate(history, start=1)), blends
 
 

@@ -26,19 +26,14 @@ from csss.inference.card import (
     TrainingData,
 )
 from csss.inference.metrics import measure
+from csss.inference.shelf import Model
 from training.archive import Sample
 from training.datasets.mapping import UnknownClass
 from training.evidence import Evidence
 from training.localise import Localisation
 from training.trials import OUTSIDE_SOURCES
 
-GATE = GateNeed(
-    model="input-gate",
-    accepts=("chest-xray",),
-    phantoms=("chest-phantom",),
-    turned=("chest-xray-turned",),
-    inverted=("chest-xray-inverted",),
-)
+GATE = "input-gate"
 CHANCE = 0.5
 """Heat maps are shown when the interval of the hits in the diseased half lies above this."""
 MOST_ALIKE = 0.5
@@ -74,12 +69,24 @@ def demand_labels(samples: tuple[Sample, ...]) -> None:
     several = sum(len(sample.labels) > 1 for sample in samples)
     if several:
         raise UnknownClass(
-            f"{several} pictures have several labels. These models state one; a head for several findings is not "
-            "built. `python -m training split --five-labels` maps the public layouts to one label."
+            f"{several} pictures have several labels, and this model states one. `python -m training findings` fits "
+            "one that states several; `python -m training split --five-labels` maps the public layouts to one label."
         )
     unknown = sorted({sample.label for sample in samples} - set(_LABELS))
     if unknown:
         raise UnknownClass(f"These models have no words for {', '.join(unknown)}; there are {', '.join(_LABELS)}.")
+
+
+def need_gate(gate: Model) -> GateNeed:
+    """What a chest model wants of the very ``gate`` that it is measured with."""
+    return GateNeed(
+        model=gate.card.name,
+        seal=gate.seal,
+        accepts=("chest-xray",),
+        phantoms=("chest-phantom",),
+        turned=("chest-xray-turned",),
+        inverted=("chest-xray-inverted",),
+    )
 
 
 def draft_card(
@@ -92,7 +99,7 @@ def draft_card(
     conformal: Conformal | None,
     distance_limit: float,
     replay: Replay,
-    gated: bool,
+    gate: GateNeed | None,
     for_patients: bool,
 ) -> ModelCard:
     """The card of the weights before their figures and golden case are known; ``out`` is NAME/VERSION."""
@@ -120,7 +127,7 @@ def draft_card(
             "pca-mahalanobis", distance_limit, "the 99th percentile of the validation split: 1 % of those are beyond it"
         ),
         conformal=conformal,
-        gate=GATE if gated else None,
+        gate=gate,
         quality="chest" if for_patients else None,
         risk=RiskRule(0.1, Risk.MODERATE, _RISK_RULE),
         explanation=Explanation("grad-cam-closed-form", True, "not measured yet"),
@@ -138,10 +145,10 @@ def describe(card: ModelCard, evidence: Evidence, backbone: Ingredient) -> Model
     """``card`` with what was measured: figures, limits, ingredients, and whether its maps may be shown."""
     return replace(
         card,
-        explanation=_judge_maps(evidence.localisation),
+        explanation=judge_maps(evidence.localisation),
         limits=_limits(evidence),
         training_data=_training_data(evidence),
-        ingredients=(backbone, *_collections(evidence)),
+        ingredients=(backbone, *list_collections(evidence.samples)),
     )
 
 
@@ -150,7 +157,8 @@ def maps_earn_trust(found: Localisation) -> bool:
     return found.low > CHANCE and found.alike < MOST_ALIKE
 
 
-def _judge_maps(found: Localisation | None) -> Explanation:
+def judge_maps(found: Localisation | None) -> Explanation:
+    """What was measured of the maps, in words, and whether they are shown."""
     if found is None:
         return Explanation("grad-cam-closed-form", False, "Kept for comparison only; its maps were not judged.")
     measured = (
@@ -189,9 +197,10 @@ def _training_data(evidence: Evidence) -> TrainingData:
     )
 
 
-def _collections(evidence: Evidence) -> tuple[Ingredient, ...]:
+def list_collections(samples: tuple[Sample, ...]) -> tuple[Ingredient, ...]:
+    """The sources of the pictures with their licences."""
     licences: dict[str, set[str]] = {}
-    for sample in evidence.samples:
+    for sample in samples:
         licences.setdefault(sample.source, set()).add(sample.licence)
     return tuple(
         Ingredient(f"chest radiographs: {source}", "public collection", "; ".join(sorted(licences[source])), None)

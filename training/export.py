@@ -2,6 +2,7 @@
 
 import tempfile
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import onnx
 import onnxruntime
 import torch
 from torch import nn
+
+from csss.inference.card import InputSpec
 
 INPUT = "pictures"
 OUTPUT = "features"
@@ -36,6 +39,28 @@ def export_onnx(network: nn.Module, example: torch.Tensor) -> bytes:
             dynamo=False,
         )
         return path.read_bytes()
+
+
+def fold_grey(model: bytes, spec: InputSpec) -> tuple[bytes, InputSpec]:
+    """The same network for one grey plane in place of three equal ones, and what it is then to be shown.
+
+    Its first convolution (with a bias, as batch norm leaves it when folded in) sees three planes that differ by scale
+    and shift alone: the scales go into its weights, the shifts into its bias. Exact but for the outermost places, where
+    zeros that stand for the picture's surroundings now mean one grey and no longer three slightly different ones.
+    """
+    proto = onnx.load_from_string(model)
+    convolution = next(node for node in proto.graph.node if node.op_type == "Conv")
+    arrays = {weight.name: weight for weight in proto.graph.initializer}
+    weights, bias = (onnx.numpy_helper.to_array(arrays[name]) for name in convolution.input[1:])
+    means, spreads = np.array(spec.mean), np.array(spec.std)
+    mean, spread = float(means.mean()), float(spreads.mean())
+    scaled = weights * (spread / spreads)[:, np.newaxis, np.newaxis]
+    shifted = bias + (weights * ((mean - means) / spreads)[:, np.newaxis, np.newaxis]).sum(axis=(1, 2, 3))
+    for name, values in zip(convolution.input[1:], (scaled.sum(axis=1, keepdims=True), shifted), strict=True):
+        arrays[name].CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float32), name))
+    proto.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 1
+    folded: bytes = proto.SerializeToString()
+    return folded, replace(spec, colour="grey", mean=(mean,), std=(spread,))
 
 
 def halve_weights(model: bytes) -> bytes:

@@ -11,11 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn import functional
 
 from csss.inference.card import Framing, InputSpec
+from training.aims import ONE_LABEL, Aim
 from training.chest_net import ChestNet
-from training.measure import macro_f1
 from training.ranks import Ranks
 from training.vary_batch import MILD, STRONG, show_batch, vary_batch
 
@@ -31,7 +30,8 @@ class Course:
     Each stage is (side in pixels, pictures drawn); rates fall by half a cosine over the course.
     A picture is drawn with a chance in proportion to the size of its cell of label x source to the power
     ``cell_power`` - 1: 1 draws as the data lies, 0 draws every cell equally often. A share ``strong`` of
-    the batches is varied strongly, a share ``mixed`` mixed in pairs (Zhang et al. 2018, arXiv:1710.09412).
+    the batches is varied strongly, a share ``mixed`` mixed in pairs (Zhang et al. 2018, arXiv:1710.09412). A
+    ``blended`` course is followed by the best blend of the weights before and after it (`training.blend`).
     """
 
     stages: tuple[tuple[int, int], ...]
@@ -48,6 +48,8 @@ class Course:
     warming_steps: int
     seed: int
     framing: Framing = "whole"
+    dropout: float = 0.2
+    blended: bool = False
 
     @property
     def key(self) -> str:
@@ -67,7 +69,10 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pictures:
-    """``greys`` uint8 (n, rows, columns); label and source index (n,); the rows to fit and to judge by."""
+    """``greys`` uint8 (n, rows, columns); label and source index (n,); the rows to fit and to judge by.
+
+    Where several findings can be present, ``truth`` is (n, C) instead, 1 for each that is.
+    """
 
     greys: NDArray[np.uint8]
     truth: NDArray[np.int64]
@@ -77,15 +82,23 @@ class Pictures:
 
 
 def fit_course(
-    network: ChestNet, pictures: Pictures, course: Course, spec: InputSpec, *, checkpoint: Path, ranks: Ranks
+    network: ChestNet,
+    pictures: Pictures,
+    course: Course,
+    spec: InputSpec,
+    *,
+    checkpoint: Path,
+    ranks: Ranks,
+    aim: Aim = ONE_LABEL,
 ) -> tuple[Epoch, ...]:
-    """Fit ``network`` in place; it is left at the running average of its weights.
+    """Fit ``network`` in place towards ``aim``; it is left at the running average of its weights.
 
     The average is judged on plain validation pictures after each stage, but the last is kept: the rate has
     fallen to almost nothing by then, and a choice among stages would be a choice on few pictures. An
     interrupted fit goes on after its last whole stage.
     """
-    run = _Run(network, pictures, course, ranks)
+    network.dropout.p = course.dropout
+    run = _Run(network, pictures, course, ranks, aim)
     if checkpoint.exists():
         run.resume(checkpoint)
     while len(run.history) < len(course.stages):
@@ -126,11 +139,13 @@ def chances(truth: NDArray[np.int64], source: NDArray[np.int64], cell_power: flo
 class _Run:
     """The state of one fit: what a checkpoint keeps."""
 
-    def __init__(self, network: ChestNet, pictures: Pictures, course: Course, ranks: Ranks) -> None:
-        self.course, self.ranks, self.pictures = course, ranks, pictures
+    def __init__(
+        self, network: ChestNet, pictures: Pictures, course: Course, ranks: Ranks, aim: Aim = ONE_LABEL
+    ) -> None:
+        self.course, self.ranks, self.pictures, self.aim = course, ranks, pictures, aim
         self.network = network.to(ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         rows = pictures.train_rows
-        self.chance = chances(pictures.truth[rows], pictures.source[rows], course.cell_power)
+        self.chance = chances(aim.cells(pictures.truth[rows]), pictures.source[rows], course.cell_power)
         body = list(network.backbone.parameters())
         groups = [
             {"params": network.head, "lr": course.head_rate},
@@ -149,9 +164,7 @@ class _Run:
         train_loss = self._train(spec)
         rows = self.pictures.val_rows
         logits = run_pictures(self.average, self.pictures.greys[rows], spec, side_px, self.ranks.device)
-        truth = self.pictures.truth[rows]
-        val_loss = functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(truth)).item()
-        score = macro_f1(truth, logits.argmax(axis=1), logits.shape[1])
+        val_loss, score = self.aim.judge(logits, self.pictures.truth[rows])
         self.history.append(Epoch(len(self.history) + 1, train_loss, val_loss, score))
 
     def _train(self, spec: InputSpec) -> float:
@@ -169,11 +182,11 @@ class _Run:
             part = self.ranks.share(rows[start : start + course.batch])
             strength = STRONG if random.random() < course.strong else MILD
             batch = vary_batch(self.pictures.greys[part], spec, side_px, strength, variation)
-            wanted = functional.one_hot(torch.from_numpy(self.pictures.truth[part]), self.network.dense2.out_features)
-            batch, wanted = self._mix(batch, wanted.float(), random)
-            wanted = wanted * (1.0 - course.label_smoothing) + course.label_smoothing / wanted.shape[1]
+            wanted = self.aim.wanted(self.pictures.truth[part], self.network.dense2.out_features)
+            batch, wanted = self._mix(batch, wanted, random)
+            wanted = self.aim.smooth(wanted, course.label_smoothing)
             logits = self.network(batch.to(self.ranks.device))
-            loss = -(wanted.to(self.ranks.device) * functional.log_softmax(logits, 1)).sum(1).mean()
+            loss = self.aim.loss(logits, wanted.to(self.ranks.device))
             self._descend(loss, start)
             losses.append(loss.item())
             if start // course.batch % 40 == 0:

@@ -33,7 +33,7 @@ from training.archive import Sample, fingerprint
 from training.augment import hide_corners
 from training.blend import Blend
 from training.calibrate import distances, fit_distance
-from training.chest_card import describe, draft_card
+from training.chest_card import GATE, describe, draft_card, need_gate
 from training.conformal import choose_calibration, fit_sets
 from training.evidence import Answer, CalibrationChoice, Evidence, Trial
 from training.finetune import Epoch
@@ -54,6 +54,7 @@ _VALIDATION = "the validation split"
 class Fitted:
     """A fitted network: ``model`` its backbone as ONNX, ``pooled`` (n, K) its features of all ``samples``.
 
+    ``spec`` says what ``model`` eats, ``shown`` what ``backbone`` was fitted on (three equal planes).
     ``dense`` holds w1 (H, K), b1 (H,), w2 (C, H), b2 (C,). Without ``for_patients`` it is kept for comparison:
     not calibrated, no sets, no heat maps.
     """
@@ -61,6 +62,7 @@ class Fitted:
     archive: Path
     samples: tuple[Sample, ...]
     spec: InputSpec
+    shown: InputSpec
     model: bytes
     backbone: nn.Module
     pooled: NDArray[np.float32]
@@ -102,27 +104,27 @@ def finish_folder(
     out.mkdir(parents=True, exist_ok=True)
     (out / MODEL_FILE).write_bytes(fitted.model)
     (out / HEAD_FILE).write_bytes(write_head(head))
+    behind = Shelf(gate).model(GATE) if gate is not None else None
     card = draft_card(
         out,
         fitted.labels,
         fitted.spec,
-        _hashes(out, (MODEL_FILE, HEAD_FILE)),
+        list_hashes(out, (MODEL_FILE, HEAD_FILE)),
         calibration=calibration,
         conformal=sets,
         distance_limit=limit,
         replay=fitted.replay,
-        gated=gate is not None,
+        gate=need_gate(behind) if behind else None,
         for_patients=fitted.for_patients,
     )
     model = Model(card, out, 2, EngineChoice())
-    if gate is not None and card.gate is not None:
-        model.gate = Shelf(gate).model(card.gate.model)
+    model.gate = behind
     evidence = _measure(fitted, model, head, choices, foreign=foreign, beside=beside)
     card = describe(card, evidence, fitted.ingredient)
-    (out / GOLDEN_FILE).write_bytes(_golden(card, out, model.gate))
+    (out / GOLDEN_FILE).write_bytes(make_golden(card, out, model.gate))
     draw_plots(out, evidence)
     write_metrics(out, card, evidence)
-    card = replace(card, files=_hashes(out, (MODEL_FILE, HEAD_FILE, GOLDEN_FILE, "METRICS.md", *PLOTS)))
+    card = replace(card, files=list_hashes(out, (MODEL_FILE, HEAD_FILE, GOLDEN_FILE, "METRICS.md", *PLOTS)))
     write_card(card, out)
     return card
 
@@ -174,7 +176,7 @@ def _measure(
         without_corners=None,
         foreign=answer_foreign(model, foreign) if foreign else (),
         localisation=None,
-        agreement=compare_logits(model, fitted.backbone, head, fitted.archive, splits["test"]),
+        agreement=compare_logits(model, fitted.backbone, fitted.shown, head, fitted.archive, splits["test"]),
         command=fitted.command,
         seed=fitted.seed,
     )
@@ -197,7 +199,7 @@ def _ask_beside(
     return f"{model.card.name} {model.card.version}", answer_samples(model, archive, samples)
 
 
-def _golden(card: ModelCard, out: Path, gate: Model | None) -> bytes:
+def make_golden(card: ModelCard, out: Path, gate: Model | None) -> bytes:
     """The golden case of the model as it will be served, its maps shown or hidden."""
     model = Model(card, out, 2, EngineChoice())
     model.gate = gate
@@ -205,5 +207,6 @@ def _golden(card: ModelCard, out: Path, gate: Model | None) -> bytes:
     return write_golden(keep_golden(pixels, model.predict(Volume(pixels=pixels[None], kind=FileKind.PNG))))
 
 
-def _hashes(folder: Path, names: tuple[str, ...]) -> tuple[FileHash, ...]:
+def list_hashes(folder: Path, names: tuple[str, ...]) -> tuple[FileHash, ...]:
+    """The files of a folder as a card lists them."""
     return tuple(FileHash(name, hashlib.sha256((folder / name).read_bytes()).hexdigest()) for name in names)

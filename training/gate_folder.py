@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from csss.foundation.errors import CsssError
 from csss.imaging.limits import Limits
 from csss.imaging.phantom import phantom_chest
@@ -14,7 +16,6 @@ from csss.imaging.readers import READERS
 from csss.imaging.sniff import HEAD_BYTES, FileKind, sniff
 from csss.imaging.volume import Volume
 from csss.inference.card import (
-    FLOAT_REPLAY,
     GOLDEN_FILE,
     HEAD_FILE,
     MODEL_FILE,
@@ -26,6 +27,7 @@ from csss.inference.card import (
     Label,
     ModelCard,
     OutOfDistribution,
+    Replay,
     Risk,
     RiskRule,
     Threshold,
@@ -35,10 +37,12 @@ from csss.inference.card import (
 from csss.inference.engines.onnx import open_onnx
 from csss.inference.golden import keep_golden, write_golden
 from csss.inference.head import Head, write_head
+from csss.inference.metrics import Cases, Figures, measure
 from csss.inference.prediction import Prediction
 from csss.inference.prepare import open_picture
 from csss.inference.tasks.classify import classify
 from training.pretrained import imagenet_ingredient
+from training.quantise import Precision
 
 DISPLAYS = {
     "brain-mr": "an MR slice of the brain",
@@ -76,16 +80,26 @@ class Row:
 class GateEvidence:
     """``rows`` are of validation and test; ``fingerprint_sha256`` names all pictures, those of the fit included.
 
-    ``strangers`` is an archive of DICOM files of many kinds that took no part in the fit.
+    ``stored`` are the validation figures of every way to store the network; ``strangers`` is an archive of DICOM
+    files of many kinds that took no part in the fit.
     """
 
     rows: tuple[Row, ...]
     train_pictures: int
     fingerprint_sha256: str
     test_ece: float
+    stored: tuple[Precision, ...]
     strangers: Path | None
     command: str
     seed: int
+
+    def figures(self, split: str) -> Figures:
+        """The figures of one split, by the kind that each picture was taken for."""
+        rows = [row for row in self.rows if row.split == split]
+        names = tuple(sorted({name for row in self.rows for name in (row.label, row.answer)}))
+        truth, taken = (np.array([names.index(name) for name in column], dtype=np.int64)
+                        for column in zip(*((row.label, row.answer) for row in rows), strict=True))  # fmt: skip
+        return measure(Cases.answered_all(truth, np.eye(len(names))[taken], names))
 
 
 def write_gate(
@@ -95,6 +109,7 @@ def write_gate(
     model: bytes,
     head: Head,
     *,
+    replay: Replay,
     temperature: float,
     tau: float,
     limit: float,
@@ -102,7 +117,7 @@ def write_gate(
 ) -> ModelCard:
     """Write every file of the folder ``out`` (NAME/VERSION), the card last; returns the card."""
     out.mkdir(parents=True, exist_ok=True)
-    card = _draft(out, names, spec, model, head, (temperature, tau, limit), evidence)
+    card = _draft(out, names, spec, model, head, (temperature, tau, limit), replay, evidence)
     engine = open_onnx(model, 1)
 
     def answer(volume: Volume) -> Prediction:
@@ -130,12 +145,12 @@ def _draft(
     model: bytes,
     head: Head,
     points: tuple[float, float, float],
+    replay: Replay,
     evidence: GateEvidence,
 ) -> ModelCard:
     temperature, tau, limit = points
     name, version = out.resolve().parent.name, out.resolve().name
-    test = [row for row in evidence.rows if row.split == "test"]
-    right = sum(row.label == row.answer for row in test) / len(test)
+    test = evidence.figures("test")
     return ModelCard(
         name=name,
         version=version,
@@ -169,16 +184,16 @@ def _draft(
             description="Chest X-rays, CT and MR slices, echo frames, photographs; drawings by training/drawn.py",
             train_images=evidence.train_pictures,
             validation_images=sum(row.split == "val" for row in evidence.rows),
-            test_images=len(test),
-            test_accuracy=right,
-            test_balanced_accuracy=_balanced(test),
-            test_macro_f1=_macro_f1(test),
+            test_images=test.images,
+            test_accuracy=test.accuracy or 0.0,
+            test_balanced_accuracy=test.balanced_accuracy or 0.0,
+            test_macro_f1=test.macro_f1 or 0.0,
             test_ece=evidence.test_ece,
             sources=(),
         ),
         ingredients=(replace(imagenet_ingredient(), name=f"{imagenet_ingredient().name}, blocks 0 to 13"),),
         phantom_trained=False,
-        replay=FLOAT_REPLAY,
+        replay=replay,
         files=(FileHash(MODEL_FILE, _sha256(model)), FileHash(HEAD_FILE, _sha256(write_head(head)))),
     )
 
@@ -196,9 +211,15 @@ def _metrics(card: ModelCard, evidence: GateEvidence, answer: Callable[[Volume],
         "| split | pictures | accuracy | balanced accuracy | macro F1 |\n| --- | --- | --- | --- | --- |",
     ]
     for split in ("val", "test"):
-        rows = [row for row in evidence.rows if row.split == split]
-        right = sum(row.label == row.answer for row in rows) / len(rows)
-        parts.append(f"| {split} | {len(rows)} | {right:.4f} | {_balanced(rows):.4f} | {_macro_f1(rows):.4f} |")
+        part = evidence.figures(split)
+        values = (part.accuracy, part.balanced_accuracy, part.macro_f1)
+        parts.append(f"| {split} | {part.images} | " + " | ".join(f"{value or 0.0:.4f}" for value in values) + " |")
+    parts.append("\n## How the network is stored\n")
+    parts.append("| stored as | bytes | validation macro F1 | balanced accuracy |\n| --- | --- | --- | --- |")
+    parts += [
+        f"| {way.name} | {way.size_bytes} | {way.macro_f1:.4f} | {way.balanced_accuracy:.4f} |"
+        for way in evidence.stored
+    ]
     parts += [
         "\n## What each kind was taken for (test split)\n",
         "The column `read` is the share for which a chest model may state a label: taken for a chest X-ray, and "
@@ -243,20 +264,6 @@ def _strangers(archive: Path, answer: Callable[[Volume], Prediction]) -> str:
         f"| {said} | {taken} | {'yes' if sure else 'no'} | {n} |" for (said, taken, sure), n in sorted(counts.items())
     ]
     return "\n".join(lines)
-
-
-def _balanced(rows: list[Row]) -> float:
-    labels = sorted({row.label for row in rows})
-    parts = [[row.answer == label for row in rows if row.label == label] for label in labels]
-    return sum(sum(part) / len(part) for part in parts) / len(labels)
-
-
-def _macro_f1(rows: list[Row]) -> float:
-    scores = []
-    for label in sorted({row.label for row in rows}):
-        hits = sum(row.label == row.answer == label for row in rows)
-        scores.append(2.0 * hits / sum((row.label == label) + (row.answer == label) for row in rows))
-    return sum(scores) / len(scores)
 
 
 def _share(parts: Iterable[bool]) -> str:

@@ -1,6 +1,5 @@
 """Whether heat maps point at findings: pictures with one diseased half, and maps of a head without knowledge."""
 
-import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from csss.inference.prediction import Prediction
 from csss.inference.prepare import choose_frame, prepare_grey
 from csss.inference.shelf import Model
 from training.archive import Sample, read_grey
+from training.datasets.files import Files
 
 Grey = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -61,7 +61,7 @@ def localise(
     """Measure the maps of ``model`` on the test ``samples`` (n) with their ``answers`` (n)."""
     random = np.random.default_rng(seed)
     hits, shares, alike, inside = [], [], [], []
-    with zipfile.ZipFile(archive) as pictures:
+    with Files(archive) as pictures:
         for diseased, normal in _pair(samples, random):
             on_left = bool(random.random() < 0.5)
             grey = join_halves(read_grey(pictures, diseased), read_grey(pictures, normal), on_left)

@@ -1,4 +1,4 @@
-"""Commands that train one model each: gate, chest, papers-recipe."""
+"""Commands that train one model each: gate, chest, findings, papers-recipe."""
 
 import argparse
 from pathlib import Path
@@ -11,7 +11,7 @@ _CACHE = Path.home() / ".cache/csss-training"
 
 
 def add_model_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add ``gate``, ``chest`` and ``papers-recipe``; torch is imported by the one that runs."""
+    """Add ``gate``, ``chest``, ``findings`` and ``papers-recipe``; torch is imported by the one that runs."""
     gate = commands.add_parser("gate", help="input-gate: what kind of picture this is")
     gate.add_argument("--data", type=Path, required=True, help="folder with the archives: training/gate_pictures.py")
     gate.add_argument("--strangers", type=Path, help="zip of other DICOM files, looked at in the end")
@@ -26,6 +26,16 @@ def add_model_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     chest.add_argument("--trial-share", type=float, default=0.0, help="draws of the fits without some sources; 0: none")
     chest.add_argument("--draw-share", type=float, default=1.0, help="of the pictures drawn; below 1 for a quick try")
     _add_run(chest, _train_chest)
+
+    findings = commands.add_parser("findings", help="several findings a picture, each by itself, for comparison")
+    findings.add_argument("--data", type=Path, required=True, help="NIH ChestX-ray14 or any layout, folder or zip")
+    findings.add_argument("--backbone", choices=("mobilenetv2", "small-vit"), default="mobilenetv2")
+    findings.add_argument("--gate", type=Path, help="the shelf that holds its gate (the folder above input-gate)")
+    findings.add_argument("--foreign", type=Path, help="zip of pictures that are no chest X-rays, looked at in the end")
+    findings.add_argument(
+        "--draw-share", type=float, default=1.0, help="of the pictures drawn; below 1 for a quick try"
+    )
+    _add_run(findings, _train_findings)
 
     recipe = commands.add_parser("papers-recipe", help="the papers' pipeline as it is written, for comparison")
     recipe.add_argument("--data", type=Path, required=True, help="zip with manifest.csv and pictures")
@@ -63,6 +73,21 @@ def _train_chest(given: argparse.Namespace) -> None:
         seed=given.seed,
     )
     train_chest(given.data, _prepare(given), wishes)
+
+
+def _train_findings(given: argparse.Namespace) -> None:
+    from training.findings import FindingsWishes, plan_findings, train_findings
+
+    wishes = FindingsWishes(
+        out=given.out,
+        cache=given.cache,
+        gate=given.gate,
+        foreign=given.foreign,
+        backbone=given.backbone,
+        courses=plan_findings(given.seed, given.draw_share),
+        seed=given.seed,
+    )
+    train_findings(given.data, _prepare(given), wishes)
 
 
 def _train_recipe(given: argparse.Namespace) -> None:

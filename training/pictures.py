@@ -1,7 +1,6 @@
-"""Keep all pictures of an archive decoded and stretched to the input size in one file."""
+"""Keep all pictures of a folder or zip decoded and stretched to the input size in one file."""
 
 import sys
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from csss.inference.card import InputSpec
 from csss.inference.prepare import choose_frame, stretch
 from training.archive import Sample, fingerprint, read_grey
+from training.datasets.files import Files
 
 
 def cache_pictures(data: Path, samples: tuple[Sample, ...], spec: InputSpec, *, folder: Path) -> NDArray[np.uint8]:
@@ -23,7 +23,7 @@ def cache_pictures(data: Path, samples: tuple[Sample, ...], spec: InputSpec, *, 
         folder.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         rows = np.lib.format.open_memmap(partial, "w+", np.uint8, (len(samples), size[1], size[0]))
-        with zipfile.ZipFile(data) as archive:
+        with Files(data) as archive:
             for index, sample in enumerate(samples):
                 grey = read_grey(archive, sample)
                 rows[index] = stretch(grey, spec, choose_frame(grey, spec))

@@ -11,17 +11,17 @@ from training.evidence import Evidence
 from training.finetune import Epoch
 
 PLOTS = ("confusion.png", "reliability.png", "risk.png", "learning.png")
-_RESOLUTION_DPI = 80
+RESOLUTION_DPI = 80
 
 
 def draw_plots(folder: Path, evidence: Evidence) -> None:
     """Write the files named in ``PLOTS`` into ``folder``."""
     mpl.rcParams["font.size"] = 9
     summary = summarise(evidence.cases(evidence.test), rounds=2, seed=evidence.seed)
-    figures = (_confusion(summary), _reliability(summary), _risk(summary), _learning(evidence.history))
+    figures = (_confusion(summary), _reliability(summary), _risk(summary), learning_curves(evidence.history))
     for name, figure in zip(PLOTS, figures, strict=True):
         # Without the software's name and version the same figures give the same bytes.
-        figure.savefig(folder / name, dpi=_RESOLUTION_DPI, metadata={"Software": None})
+        figure.savefig(folder / name, dpi=RESOLUTION_DPI, metadata={"Software": None})
 
 
 def _confusion(summary: Summary) -> Figure:
@@ -57,7 +57,8 @@ def _risk(summary: Summary) -> Figure:
     return figure
 
 
-def _learning(history: tuple[Epoch, ...]) -> Figure:
+def learning_curves(history: tuple[Epoch, ...]) -> Figure:
+    """Losses and validation macro F1 over the stages of a fit."""
     figure = Figure(figsize=(6.4, 3.2), layout="constrained")
     losses, scores = figure.subplots(1, 2)
     numbers = [epoch.number for epoch in history]

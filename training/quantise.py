@@ -21,8 +21,8 @@ from training.measure import softmax_rows
 MOST_LOST = 0.003
 """Macro F1 and balanced accuracy that an 8-bit file may lose on validation and still count as equal."""
 
-FLOAT_FIRST = 4
-"""Convolutions at the start that stay float32, as does the last: with them in 8 bits macro F1 fell by .07."""
+FLOAT_FIRST = 2
+"""Convolutions at the start that stay float32: with the second in 8 bits too, validation macro F1 fell by .03."""
 
 _BATCH = 16
 
@@ -74,7 +74,7 @@ def quantise(model: bytes, greys: NDArray[np.uint8], spec: InputSpec) -> bytes:
 
 def _float_nodes(path: Path) -> list[str]:
     convolutions = [node.name for node in onnx.load(path).graph.node if node.op_type == "Conv"]
-    return [*convolutions[:FLOAT_FIRST], *convolutions[-1:]]
+    return convolutions[:FLOAT_FIRST]
 
 
 def pool(model: bytes, greys: NDArray[np.uint8], spec: InputSpec, threads: int) -> NDArray[np.float32]:

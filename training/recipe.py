@@ -68,6 +68,7 @@ def train_recipe(
             archive=archive,
             samples=samples,
             spec=SPEC,
+            shown=SPEC,
             model=model,
             backbone=imagenet,
             pooled=pooled,

@@ -138,12 +138,14 @@ def _blends(evidence: Evidence) -> str:
     """Nothing for a run of one course."""
     if not evidence.blends:
         return ""
-    rows = [(f"{each.share:.2f}", number(each.loss), number(each.macro_f1)) for each in evidence.blends]
+    rows = [
+        (str(each.course), f"{each.share:.2f}", number(each.loss), number(each.macro_f1)) for each in evidence.blends
+    ]
     note = (
-        "Weights between those after the last course but one (0) and after the last (1), on the validation split, "
-        "before calibration. Shipped is the least loss."
+        "Weights between those before a course (0) and after it (1), on the validation split, before calibration. "
+        "Each time those with the least loss were kept."
     )
-    return "\n\n".join(("## Blend of weights", note, table(("share of the last course", "loss", "macro F1"), rows)))
+    return "\n\n".join(("## Blend of weights", note, table(("course", "share", "loss", "macro F1"), rows)))
 
 
 def _precisions(evidence: Evidence) -> str:

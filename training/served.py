@@ -14,10 +14,12 @@ from csss.imaging.limits import Limits
 from csss.imaging.readers import READERS
 from csss.imaging.sniff import HEAD_BYTES, FileKind, sniff
 from csss.imaging.volume import Volume
+from csss.inference.card import InputSpec
 from csss.inference.head import Head
 from csss.inference.prepare import choose_frame, prepare_grey
 from csss.inference.shelf import Model
 from training.archive import Sample, read_grey
+from training.datasets.files import Files
 from training.evidence import Answer
 
 _COMPARED = 200
@@ -30,7 +32,7 @@ def answer_samples(
 ) -> tuple[Answer, ...]:
     """One answer per sample, to its picture as it is or as ``change`` makes it."""
     answers = []
-    with zipfile.ZipFile(archive) as pictures:
+    with Files(archive) as pictures:
         for sample in samples:
             grey = read_grey(pictures, sample)
             answers.append(_ask(model, Volume(pixels=(change(grey) if change else grey)[None], kind=FileKind.JPEG)))
@@ -51,14 +53,17 @@ def answer_foreign(model: Model, archive: Path) -> tuple[tuple[str, Answer], ...
     return tuple(answers)
 
 
-def compare_logits(model: Model, backbone: nn.Module, head: Head, archive: Path, samples: tuple[Sample, ...]) -> float:
-    """The largest difference of a logit between torch and the served network over 200 pictures."""
+def compare_logits(
+    model: Model, backbone: nn.Module, shown: InputSpec, head: Head, archive: Path, samples: tuple[Sample, ...]
+) -> float:
+    """The largest difference of a logit between torch, ``shown`` pictures so, and the served network, over 200."""
     worst = 0.0
-    with zipfile.ZipFile(archive) as pictures, torch.inference_mode():
+    with Files(archive) as pictures, torch.inference_mode():
         for sample in samples[:_COMPARED]:
             grey = read_grey(pictures, sample)
-            batch = prepare_grey(grey, model.card.input, choose_frame(grey, model.card.input))
-            in_torch, served = backbone(torch.from_numpy(batch)).numpy(), model.features(batch)
+            frame = choose_frame(grey, shown)
+            in_torch = backbone(torch.from_numpy(prepare_grey(grey, shown, frame))).numpy()
+            served = model.features(prepare_grey(grey, model.card.input, frame))
             first, second = (head.logits(features[0].mean(axis=(1, 2)))[1] for features in (in_torch, served))
             worst = max(worst, float(np.abs(first - second).max()))
     return worst

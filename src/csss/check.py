@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from csss import audit
 from csss.findings import choices
-from csss.findings.standing import ModelNotAvailable, Standing, find, site_threshold, spoken
+from csss.findings.standing import ModelNotAvailable, Standing, check_same, find, site_threshold, spoken
 from csss.foundation.errors import CsssError
 from csss.foundation.ids import new_id
 from csss.foundation.jobs import JobRequest, JobStatus
@@ -143,10 +143,15 @@ def _speakers(assembly: Assembly) -> tuple[bool, str]:
 
 
 def _speaker(standing: Standing, shelf: Shelf, thresholds: Thresholds, name: str) -> str:
+    active = standing.of(name).active
+    if active is not None and active.off:
+        return f"{name} was switched off; its scans are read without AI"
     version = spoken(standing, shelf, name) or ""
     model = find(shelf, name, version)
     if model is None:
         raise ModelNotAvailable(f"{name} {version} is to speak, but is not served here; its scans are not analysed")
+    if active is not None:
+        check_same(model, active.seal)
     tau = site_threshold(standing, thresholds, name, version)
     own = model.card.threshold.tau
     if tau is None:

@@ -254,14 +254,17 @@ def _predict(options: argparse.Namespace) -> int:
         csv=options.csv,
         heat_maps=options.heatmap,
         model=options.model,
-        models=options.models,
+        models=options.models or settings.model_path,
         modality=options.modality,
         body_part=options.body_part,
         jobs=options.jobs,
         labels=options.labels,
         split=options.split,
         summary=options.summary,
-        engines=EngineChoice.of(settings.inference.engine, settings.remote.addresses(), settings.remote.token),
+        engines=EngineChoice.of(
+            settings.inference.engine, settings.remote.addresses(), settings.remote.tokens_by_name()
+        ),
+        thresholds=settings.thresholds(),
     )
     try:
         return run_predict(asked, sys.stdout, sys.stderr)

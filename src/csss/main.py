@@ -22,6 +22,7 @@ from csss.entrypoints.http.errors import add_error_handlers
 from csss.entrypoints.http.guards import add_guards
 from csss.entrypoints.http.parts import Parts, install
 from csss.entrypoints.oip import routes as oip
+from csss.entrypoints.oip.by_site import BySite
 from csss.entrypoints.web import pages as web
 from csss.foundation.blobs import BlobStore
 from csss.foundation.clock import Clock, SystemClock
@@ -83,7 +84,7 @@ def assemble(settings: Settings, *, clock: Clock | None = None) -> Assembly:
         blobs=BlobStore(settings.blob_url, Vault(settings.keys())),
         clock=clock or SystemClock(),
     )
-    choice = EngineChoice.of(settings.inference.engine, settings.remote.addresses(), settings.remote.token)
+    choice = EngineChoice.of(settings.inference.engine, settings.remote.addresses(), settings.remote.tokens_by_name())
     shelf = Shelf(settings.model_path or packaged_models(), engines=choice)
     for problem in shelf.take_off_failing():
         _logger.error("model refused", extra={"model": problem.folder, "code": problem.code})
@@ -164,5 +165,6 @@ def create_app(assembly: Assembly, *, with_worker: bool = True) -> FastAPI:
     api.mount(app)
     web.mount(app)
     if settings.inference.token:
-        oip.mount(app, oip.Served(assembly.shelf, settings.inference.token, settings.thresholds()))
+        chooser = BySite(assembly.shop, assembly.shelf, settings.thresholds())
+        oip.mount(app, oip.Served(assembly.shelf, settings.inference.token, chooser))
     return app

@@ -1,6 +1,7 @@
 """Where decisions lead: who speaks, who runs beside, what a roll back leads to, and what fails closed."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from uuid import UUID
@@ -8,10 +9,11 @@ from uuid import UUID
 import pytest
 from tiny_model import make_gate_folder
 
+from csss.findings.decisions import Active, ChoiceKind, Decision, Proposal, Shadow
 from csss.findings.standing import (
-    Active,
-    Decision,
     ModelNotAvailable,
+    ModelReplaced,
+    ModelSwitchedOff,
     NoModelFits,
     Standing,
     shadows,
@@ -26,10 +28,13 @@ from csss.inference.shelf import Shelf
 from model_shelves import make_version
 
 READS = (("DX", "CR", "unstated"), ("CHEST", "unstated"))
+START = datetime(2026, 11, 2, 9, tzinfo=UTC)
+SEALS: dict[tuple[str, str], str] = {}
+"""The seals of the folders of `root`, by name and version."""
 _numbers = count(1)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two versions of "tiny", one of "other" that reads CT alone, one of "zeta" that reads what tiny reads."""
     root = tmp_path_factory.mktemp("shelf")
@@ -37,6 +42,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         make_version(root, version)
     make_version(root, "1", name="other", modalities=("CT",))
     make_version(root, "1", name="zeta")
+    SEALS.update({(model.card.name, model.card.version): model.seal for model in Shelf(root).models})
     return root
 
 
@@ -45,16 +51,46 @@ def shelf(root: Path) -> Shelf:
     return Shelf(root)
 
 
+KINDS = {
+    "activate": ChoiceKind.ACTIVATE,
+    "back": ChoiceKind.ROLL_BACK,
+    "off": ChoiceKind.SWITCH_OFF,
+    "shadow": ChoiceKind.SHADOW,
+    "stop": ChoiceKind.STOP_SHADOW,
+    "propose": ChoiceKind.PROPOSE,
+    "refuse": ChoiceKind.REFUSE,
+}
+
+
 def decide(
-    kind: str, version: str, *, name: str = "tiny", tau: float | None = None, replaced: str | None = None
+    kind: str, version: str, *, name: str = "tiny", tau: float | None = None, seal: str | None = "own", settles: int = 0
 ) -> Decision:
+    """A decision; the seal "own" becomes that of the folder in `after`."""
     number = next(_numbers)
-    active = Active(version, tau, number, *READS) if kind in ("activate", "back") else None
-    return Decision(UUID(int=number), name, version, replaced, active, kind == "back", kind == "shadow")
+    key, speaks = UUID(int=number), kind in ("activate", "back", "off")
+    asked = Proposal(key, number, name, version, seal, tau, UUID(int=0), START, "why")
+    return Decision(
+        id=key,
+        model=name,
+        version=version,
+        kind=KINDS[kind],
+        speaks=Active(version, tau, number, *READS, seal, off=kind == "off") if speaks else None,
+        shadow=Shadow(version, seal, START) if kind == "shadow" else None,
+        proposal=asked if kind == "propose" else None,
+        settles=UUID(int=settles) if settles else None,
+    )
 
 
 def after(*decisions: Decision) -> Standing:
-    return standing_of(decisions)
+    """Where decisions lead that were bound to the folders of this module."""
+
+    def bound(decision: Decision) -> Decision:
+        speaks = decision.speaks
+        if speaks is None or speaks.seal != "own":
+            return decision
+        return replace(decision, speaks=replace(speaks, seal=SEALS.get((decision.model, decision.version), "0" * 64)))
+
+    return standing_of(map(bound, decisions))
 
 
 def who(standing: Standing, shelf: Shelf, modality: str = "DX", thresholds: str = "") -> tuple[str, str, float | None]:
@@ -116,10 +152,10 @@ def test_an_undecided_model_whose_newest_version_is_refused_does_not_fall_back(r
 @pytest.mark.parametrize(
     ("decisions", "active", "before"),
     [
-        ((decide("activate", "1", replaced="2"),), "1", "2"),
-        ((decide("activate", "2", replaced="2"),), "2", None),
         ((decide("activate", "2"),), "2", None),
-        ((decide("activate", "1", replaced="2"), decide("activate", "2", replaced="1")), "2", "1"),
+        # From before choices were bound to a seal: one administrator alone had let it speak.
+        ((decide("activate", "1", seal=None), decide("activate", "2")), "2", None),
+        ((decide("activate", "1"), decide("activate", "2")), "2", "1"),
         ((decide("activate", "1"), decide("activate", "2"), decide("back", "1")), "1", None),
         ((decide("activate", "1"), decide("activate", "2"), decide("activate", "3"), decide("back", "2")), "2", "1"),
         (
@@ -206,7 +242,7 @@ def test_a_threshold_of_an_activation_goes_with_its_version() -> None:
 def test_shadows_read_what_they_accept_beside_whoever_speaks(
     shelf: Shelf, decisions: tuple[Decision, ...], expected: tuple[tuple[str, str], ...]
 ) -> None:
-    standing = standing_of(decisions)
+    standing = after(*decisions)
     speaking = speaker(standing, shelf, (), modality="DX", body_part="CHEST").model
     assert shadows(standing, speaking, shelf=shelf, modality="DX", body_part="CHEST") == expected
 
@@ -235,3 +271,52 @@ def test_a_gate_of_a_newer_version_never_speaks(tmp_path: Path) -> None:
     make_version(tmp_path, "1")
     make_gate_folder(tmp_path, name="tiny", version="2")
     assert who(Standing(), Shelf(tmp_path), "") == ("tiny", "1", None)
+
+
+@pytest.mark.parametrize("seal", ["1" * 64, None])
+def test_another_folder_under_the_same_version_does_not_speak(shelf: Shelf, seal: str | None) -> None:
+    with pytest.raises(ModelReplaced) as refused:
+        who(after(decide("activate", "2", seal=seal)), shelf)
+    assert (refused.value.code, refused.value.message) == (
+        "model-replaced",
+        "The folder of tiny 2 is not the one that was chosen. "
+        "Nothing is read with it until administrators choose it anew.",
+    )
+    # Nor does zeta, which could.
+    assert who(after(decide("activate", "2", seal=seal), decide("activate", "2")), shelf) == ("tiny", "2", None)
+
+
+def test_a_version_that_was_switched_off_is_silent_and_nothing_speaks_for_it(shelf: Shelf) -> None:
+    for standing in (after(decide("off", "10")), after(decide("activate", "2"), decide("off", "2"))):
+        with pytest.raises(ModelSwitchedOff) as refused:
+            who(standing, shelf)
+        assert refused.value.code == "model-switched-off"
+        assert spoken(standing, shelf, "tiny") is None
+        assert who(standing, shelf, "CT") == ("other", "1", None)
+
+
+def test_what_speaks_after_it_was_switched_off_is_what_was_chosen_last(shelf: Shelf) -> None:
+    chosen = (decide("activate", "1"), decide("activate", "2"), decide("off", "2"))
+    assert who(after(*chosen, decide("activate", "2")), shelf) == ("tiny", "2", None)
+    assert who(after(*chosen, decide("back", "1")), shelf) == ("tiny", "1", None)
+    assert who(after(*chosen, decide("activate", "1", name="zeta")), shelf) == ("zeta", "1", None)
+    again = after(*chosen, decide("activate", "10")).of("tiny").before
+    assert again is not None
+    assert (again.version, again.off) == ("1", False)
+
+
+def test_a_proposal_waits_until_it_is_answered_and_is_stale_after_another_choice() -> None:
+    asked = decide("propose", "2")
+    waiting = after(asked).of("tiny").proposal
+    assert waiting is not None
+    assert (waiting.version, waiting.stale, after(asked).of("tiny").active) == ("2", False, None)
+    assert after(asked, decide("refuse", "2")).of("tiny").proposal is None
+    assert after(asked, decide("activate", "2", settles=asked.id.int)).of("tiny").proposal is None
+    for other in (decide("activate", "1", settles=9999), decide("back", "1"), decide("off", "10")):
+        outdated = after(asked, other).of("tiny").proposal
+        assert outdated is not None
+        assert outdated.stale is True
+    for other in (decide("shadow", "1"), decide("activate", "1", name="zeta")):
+        still = after(asked, other).of("tiny").proposal
+        assert still is not None
+        assert still.stale is False

@@ -171,7 +171,7 @@ def prepare(ward: Ward, row: Row, actor: str, case_id: str) -> None:
         site.clock.move(timedelta(seconds=31))
         site.post(actor, f"/scans/{case_id}/step-up", {"method": "totp"})
     if row.path.startswith("/admin/models/") and row.method == "POST":
-        ward.stand_before(row.path.rsplit("/", 1)[-1])
+        ward.stand_before(row.path.rsplit("/", 1)[-1], actor)
 
 
 def ask_api(ward: Ward, row: Row, actor: str, case_id: str) -> Any:
@@ -300,7 +300,13 @@ WEB_BODIES: dict[str, Callable[[Ward, str], dict[str, Any]]] = {
     "upload": _upload("patient"),
     "patients": _form(lambda *_: {**NEW_PATIENT, "name": "New Person"}),
     "record": _form(lambda *_: {"allergies": "none known"}),
-    "activate": _choice,
+    "propose": _choice,
+    "confirm": _form(
+        lambda ward, actor: {"reason": "agreed", "seen": ward.newest_choice(), "code": _code(ward, actor)}
+    ),
+    "refuse": _choice,
+    "withdraw": _choice,
+    "switch-off": _choice,
     "shadow": _choice,
     "stop-shadow": _choice,
     "roll-back": _choice,

@@ -1,6 +1,5 @@
 """A site for the whole access table: its people signed in, and a case in any state on demand."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from uuid import UUID
@@ -12,13 +11,13 @@ from csss.accounts.joining import Applicant
 from csss.accounts.sign_in import Origin
 from csss.accounts.tables import PendingRegistration, SessionKind, User
 from csss.findings import choices
-from csss.findings.choices import Wish
 from csss.foundation.ids import new_id
 from csss.pathway.moves import move
 from csss.pathway.states import State, Step
 from csss.pathway.tables import Case
 from csss.reports.tables import Report
 from house.access_table import ACTORS
+from pathway.versions import ask_for_code, decide
 from pictures import picture_png
 from sites import PASSWORD, Site
 
@@ -128,24 +127,27 @@ class Ward:
             assert row is not None
             return work.blobs.get(row.token_blob).decode()
 
-    def stand_before(self, step: str) -> None:
-        """Leave the models as they are before ``step`` on version 1: idle, its shadow running, or active until now."""
-        with self.site.assembly.shop.work() as work:
+    def stand_before(self, step: str, actor: str) -> None:
+        """Leave the models as they are before ``step`` of ``actor`` on version 1: idle, proposed, speaking ..."""
+        site = self.site
+        with site.assembly.shop.work() as work:
             place = choices.standing(work).of("tiny")
-        self._decide(choices.activate, "2", tau=None if place.active and place.active.tau else 0.8)
-        if place.shadow == "1":
-            self._decide(choices.stop_shadow, "1")
+        if place.proposal is not None:
+            own = place.proposal.by_id == site.person("spare admin").user.id
+            decide(site, "withdraw" if own else "refuse", place.proposal.version, who="spare admin")
+        if place.shadow is not None:
+            decide(site, "stop-shadow", place.shadow.version)
+        tau = None if place.active and place.active.tau else 0.8
+        before = {"roll-back": ("1", "2"), "switch-off": ("2", "1")}.get(step, ("2",))
+        for version in before:
+            decide(site, "activate", version, who="spare admin", tau=tau)
         if step == "stop-shadow":
-            self._decide(choices.start_shadow, "1")
-        if step == "roll-back":
-            self._decide(choices.activate, "1")
-            self._decide(choices.activate, "2")
-
-    def _decide(self, verb: Callable[..., object], version: str, **options: float | None) -> None:
-        actor = self.site.person("spare admin").actor
-        with self.site.assembly.shop.work() as work:
-            wish = Wish("tiny", version, "for a test", choices.standing(work).newest_id)
-            verb(work, actor, wish, shelf=self.site.assembly.shelf, **options)
+            decide(site, "shadow", "1")
+        if step in ("withdraw", "refuse", "confirm", "step-up"):
+            decide(site, "propose", "1", who=actor if step == "withdraw" else "spare admin")
+        if step == "confirm":
+            ask_for_code(site, "1", who=actor)
+        self.sign_in()
 
     def newest_choice(self) -> str:
         """The newest decision about models, as a page of now has it."""

@@ -1,4 +1,6 @@
 import io
+import subprocess
+import sys
 import zlib
 from typing import Any
 
@@ -233,3 +235,15 @@ def test_png_with_any_flipped_byte_is_refused_or_shows_the_same_picture() -> Non
     for position in range(8, len(good)):
         wrong = good[:position] + bytes([good[position] ^ 0x10]) + good[position + 1 :]
         assert refusal_of(wrong, FileKind.PNG)[0] in (413, 422)
+
+
+def test_reading_a_picture_does_not_load_what_only_dicom_needs() -> None:
+    data = png(8, 8)
+    script = (
+        "import sys; from csss.imaging.limits import Limits; from csss.imaging.readers import READERS\n"
+        "from csss.imaging.sniff import FileKind\n"
+        "volume = READERS[FileKind.PNG](sys.stdin.buffer.read(), Limits())\n"
+        "print(volume.pixels.shape, sorted({'pydicom', 'openjpeg', 'jpeg_ls'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], input=data, capture_output=True, check=True)
+    assert done.stdout.decode().strip() == "(1, 8, 8) []"

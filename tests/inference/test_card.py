@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tiny_model import NEED, make_folder, make_gate_folder, with_threshold
 
-from csss.inference.card import Calibration, CardError, Conformal, FileHash, Risk, load_card, write_card
+from csss.inference.card import Calibration, CardError, Conformal, FileHash, Risk, load_card, seal_of, write_card
 
 
 def refusal(folder: Path) -> str:
@@ -60,7 +60,9 @@ def test_card_notices_a_flipped_bit_anywhere(tmp_path: Path, name: str) -> None:
         ("labels", [], "labels"),
         ("intended_use", "", "intended_use"),
         ("calibration.temperature", 0.0, "calibration.temperature"),
-        ("input.std", [0.2, 0.2], "input.std.2"),
+        ("input.std", [0.2, 0.2], "input"),
+        ("input.mean", [0.2], "input"),
+        ("input.colour", "grey", "input"),
         ("input.std", [0.2, 0.0, 0.2], "input.std"),
         ("risk.floor_when_uncertain", "low", "risk.floor_when_uncertain"),
         ("labels.0.risk", "none", "labels.0.risk"),
@@ -75,8 +77,17 @@ def test_card_notices_a_flipped_bit_anywhere(tmp_path: Path, name: str) -> None:
             {"coverage": 0.5, "at_least": [], "fitted_on": "x", "two_are_uncertain": True},
             "conformal.coverage",
         ),
-        ("gate", {"model": "../x", "accepts": ["y"], "phantoms": [], "turned": [], "inverted": []}, "gate.model"),
-        ("gate", {"model": "x", "accepts": [], "phantoms": [], "turned": [], "inverted": []}, "gate.accepts"),
+        (
+            "gate",
+            {"model": "../x", "seal": "0" * 64, "accepts": ["y"], "phantoms": [], "turned": [], "inverted": []},
+            "gate.model",
+        ),
+        (
+            "gate",
+            {"model": "x", "seal": "0" * 64, "accepts": [], "phantoms": [], "turned": [], "inverted": []},
+            "gate.accepts",
+        ),
+        ("gate", {"model": "x", "accepts": ["y"], "phantoms": [], "turned": [], "inverted": []}, "gate.seal"),
     ],
 )
 def test_card_refuses_a_wrong_value_even_when_sealed(tmp_path: Path, path: str, value: object, place: str) -> None:
@@ -216,3 +227,12 @@ def test_card_of_a_gate_names_no_gate(tmp_path: Path) -> None:
     with pytest.raises(CardError, match=r"^The card is wrong at gate: a gate stands behind no other") as caught:
         load_card(folder)
     assert caught.value.code == "card-invalid"
+
+
+def test_seal_changes_with_every_file_and_every_word_of_the_card(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path)
+    card = load_card(folder)
+    others = [replace(card, intended_use="Other words."), replace(card, files=card.files[:-1])]
+    others.append(with_threshold(card, tau=0.8))
+    assert json.loads((folder / "card.json").read_bytes())["seal"] == seal_of(card)
+    assert len({seal_of(other) for other in (card, *others)}) == 4

@@ -22,7 +22,7 @@ from csss.inference.head import write_head
 from csss.inference.lungs import check_fields, estimate_lungs
 from csss.inference.prediction import InferenceRefused, Prediction, Stage, UncertainReason
 from csss.inference.prepare import open_picture, prepare
-from csss.inference.tasks.classify import calibrate, choose_set, classify, judge, rate_risk, soften
+from csss.inference.tasks.classify import calibrate, choose_set, classify, find_plausible, judge, rate_risk, soften
 
 PHANTOM = phantom_chest(0, size=(256, 256))
 CARD = make_card(make_network(), write_head(make_head()), b"")
@@ -197,12 +197,12 @@ def test_soften_gives_probabilities_or_nothing_that_judge_accepts(logits: np.nda
     ],
 )
 def test_risk_is_the_highest_plausible_one(shares: tuple[float, ...], uncertain: bool, risk: Risk) -> None:
-    assert rate_risk(np.array(shares), uncertain, CARD) == risk
+    assert rate_risk(find_plausible(np.array(shares), CARD), uncertain, CARD) == risk
 
 
 def test_risk_counts_the_likeliest_label_however_unlikely() -> None:
     card = replace(CARD, risk=replace(CARD.risk, plausible_from=0.5))
-    assert rate_risk(np.array([0.3, 0.4, 0.3]), True, card) == Risk.HIGH
+    assert rate_risk(find_plausible(np.array([0.3, 0.4, 0.3]), card), True, card) == Risk.HIGH
 
 
 @given(arrays.arrays(np.float64, 3, elements=st.floats(0.001, 1.0)))
@@ -210,8 +210,8 @@ def test_risk_never_falls_because_the_model_is_unsure(weights: np.ndarray) -> No
     order = [Risk.LOW, Risk.MODERATE, Risk.HIGH]
     shares = weights / weights.sum()
     stated = order.index(CARD.labels[int(shares.argmax())].risk)
-    sure = order.index(rate_risk(shares, False, CARD))
-    unsure = order.index(rate_risk(shares, True, CARD))
+    sure = order.index(rate_risk(find_plausible(shares, CARD), False, CARD))
+    unsure = order.index(rate_risk(find_plausible(shares, CARD), True, CARD))
     assert stated <= sure <= unsure
     assert unsure >= 1
 

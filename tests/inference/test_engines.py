@@ -54,7 +54,7 @@ def test_choice_refuses_an_engine_that_does_not_exist(tmp_path: Path) -> None:
 
 def test_shelf_tells_of_a_remote_model_that_it_does_not_have(tmp_path: Path) -> None:
     make_folder(tmp_path)
-    shelf = Shelf(tmp_path, engines=EngineChoice.of("onnx", {"tinny": "http://127.0.0.1:9"}, None))
+    shelf = Shelf(tmp_path, engines=EngineChoice.of("onnx", {"tinny": "http://127.0.0.1:9"}, {}))
     assert [(problem.folder, problem.code) for problem in shelf.take_off_failing()] == [("tinny", "remote-unknown")]
     assert [model.card.name for model in shelf.models] == ["tiny"]
 

@@ -2,15 +2,13 @@
 
 import json
 import struct
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from strangers import BATCH, DESCRIPTION, FEATURES, answer, listening, output
 from tiny_model import SIDE, make_folder, make_network, make_volume
 
 from csss.inference.card import CardError, ModelCard
@@ -20,29 +18,6 @@ from csss.inference.engines.remote import open_remote
 from csss.inference.prediction import InferenceRefused
 from csss.inference.shelf import Shelf
 from entrypoints.oip.doors import TOKEN, served_models
-
-BATCH = np.random.default_rng(4).normal(size=(2, 3, SIDE, SIDE)).astype(np.float32)
-FEATURES = np.arange(2 * 6 * 4 * 4, dtype=np.float32).reshape(2, 6, 4, 4)
-DESCRIPTION = {
-    "name": "tiny",
-    "inputs": [
-        {"name": "grey", "datatype": "UINT8", "shape": [-1, -1, -1]},
-        {"name": "x", "datatype": "FP32", "shape": [-1, 3, SIDE, SIDE]},
-    ],
-    "outputs": [{"name": "features", "datatype": "FP32", "shape": [-1, 6, 4, 4]}],
-}
-
-
-def output(**changes: Any) -> dict[str, Any]:
-    whole = {"name": "features", "datatype": "FP32", "shape": [2, 6, 4, 4], "parameters": {"binary_data_size": 768}}
-    return whole | changes
-
-
-def answer(outputs: Any = None, tensor: bytes | None = None) -> tuple[bytes, dict[str, str]]:
-    header = json.dumps({"outputs": [output()] if outputs is None else outputs}).encode()
-    return header + (FEATURES.tobytes() if tensor is None else tensor), {
-        "Inference-Header-Content-Length": str(len(header))
-    }
 
 
 class Stranger:
@@ -68,35 +43,6 @@ def stranger() -> Iterator[Stranger]:
     with listening(told.reply) as url:
         told.url = url
         yield told
-
-
-@contextmanager
-def listening(reply: Callable[[str, str, dict[str, str], bytes], tuple[int, dict[str, str], bytes]]) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            size = int(self.headers.get("content-length", 0))
-            asked = {name.lower(): value for name, value in self.headers.items()}
-            status, headers, body = reply(self.command, self.path, asked, self.rfile.read(size))
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_POST = do_GET
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -260,7 +206,7 @@ def test_remote_model_that_does_another_thing_is_not_served(
 ) -> None:
     make_folder(tmp_path)
     stranger.description = description
-    shelf = Shelf(tmp_path, engines=EngineChoice.of("onnx", {"tiny": stranger.url}, None))
+    shelf = Shelf(tmp_path, engines=EngineChoice.of("onnx", {"tiny": stranger.url}, {}))
     assert [(problem.folder, problem.code) for problem in shelf.take_off_failing()] == [("tiny/1", code)]
     assert shelf.models == ()
 
@@ -269,7 +215,7 @@ def test_remote_that_does_not_answer_at_the_start_takes_the_model_off_the_shelf(
     make_folder(tmp_path)
     with listening(Stranger().reply) as url:
         pass
-    shelf = Shelf(tmp_path, engines=EngineChoice.of("onnx", {"tiny": url}, None))
+    shelf = Shelf(tmp_path, engines=EngineChoice.of("onnx", {"tiny": url}, {}))
     assert [(problem.code, problem.message) for problem in shelf.take_off_failing()] == [
         ("remote-unreachable", "The server of the model does not answer.")
     ]
@@ -280,7 +226,7 @@ def test_one_site_predicts_by_the_door_of_another_as_by_itself(tmp_path: Path, t
     make_folder(tmp_path)
     here = Shelf(tmp_path)
     with served_models(tmp_path, token) as url:
-        there = Shelf(tmp_path, engines=EngineChoice.of("onnx", {"tiny": url}, token))
+        there = Shelf(tmp_path, engines=EngineChoice.of("onnx", {"tiny": url}, {"tiny": token} if token else {}))
         assert there.take_off_failing() == ()
         pairs = [
             (here.model("tiny").predict(make_volume(seed)), there.model("tiny").predict(make_volume(seed)))
@@ -297,7 +243,7 @@ def test_site_refuses_the_other_weights_of_another(tmp_path: Path) -> None:
     make_folder(tmp_path / "here")
     make_folder(tmp_path / "there", network=make_network(99))
     with served_models(tmp_path / "there") as url:
-        shelf = Shelf(tmp_path / "here", engines=EngineChoice.of("onnx", {"tiny": url}, None))
+        shelf = Shelf(tmp_path / "here", engines=EngineChoice.of("onnx", {"tiny": url}, {}))
         problems = shelf.take_off_failing()
     message = "tiny 1 does not give its golden result on this machine."
     assert [(problem.folder, problem.code, problem.message) for problem in problems] == [
@@ -309,7 +255,7 @@ def test_site_refuses_the_other_weights_of_another(tmp_path: Path) -> None:
 def test_site_without_the_others_token_gets_nothing(tmp_path: Path) -> None:
     make_folder(tmp_path)
     with served_models(tmp_path, TOKEN) as url:
-        shelf = Shelf(tmp_path, engines=EngineChoice.of("onnx", {"tiny": url}, "another" * 6))
+        shelf = Shelf(tmp_path, engines=EngineChoice.of("onnx", {"tiny": url}, {"tiny": "another" * 6}))
         problems = shelf.take_off_failing()
     assert [(problem.code, problem.message) for problem in problems] == [
         ("remote-refused", "The server of the model refused (401).")
@@ -320,7 +266,7 @@ def test_model_that_is_opened_alone_is_proved_too(tmp_path: Path) -> None:
     make_folder(tmp_path / "here")
     make_folder(tmp_path / "there", network=make_network(99))
     with served_models(tmp_path / "there") as url:
-        model = Shelf(tmp_path / "here", engines=EngineChoice.of("onnx", {"tiny": url}, None)).model("tiny")
+        model = Shelf(tmp_path / "here", engines=EngineChoice.of("onnx", {"tiny": url}, {})).model("tiny")
         with pytest.raises(CardError) as caught:
             model.open()
     assert caught.value.code == "golden-differs"

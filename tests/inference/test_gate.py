@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_model import GATE_GREYS, NEED, make_folder, make_gate_folder, make_grey_volume, rework
+from tiny_model import GATE_GREYS, NEED, make_folder, make_gate_folder, make_grey_volume, need_of, rework
 
 from csss.imaging.quality import QualityCheck
 from csss.inference.card import Risk
@@ -23,7 +23,7 @@ HALF_CHEST, HALF_PHANTOM, HALF_OTHER = 177, 104, 36
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     root = tmp_path_factory.mktemp("gated")
     make_gate_folder(root)
-    rework(make_folder(root), gate=NEED)
+    rework(make_folder(root), gate=need_of(root))
     return Shelf(root).model("tiny")
 
 

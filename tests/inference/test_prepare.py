@@ -1,12 +1,14 @@
 """The one preprocessing: size, numbers, colour, and the refusal of several frames."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from csss.imaging.sniff import FileKind
 from csss.imaging.volume import Volume
 from csss.inference.card import InputSpec
-from csss.inference.prepare import display_grey, prepare, prepare_grey
+from csss.inference.prepare import SMALL_PX, display_grey, open_picture, prepare, prepare_grey, prepare_picture
 
 SPEC = InputSpec(64, 48, "grey-repeated-3", "whole", "bilinear", (0.1, 0.2, 0.3), (0.5, 0.25, 0.2))
 
@@ -58,3 +60,49 @@ def test_prepare_refuses_several_frames() -> None:
     with pytest.raises(Exception, match="one picture at a time") as caught:
         prepare(volume, SPEC)
     assert caught.value.code == "one-picture-needed"
+
+
+def test_one_plane_is_normalised_by_its_own_mean_and_std() -> None:
+    grey = np.arange(1024).reshape(32, 32).astype(np.uint8)
+    spec = replace(SPEC, width_px=32, height_px=32, colour="grey", mean=(0.25,), std=(0.5,))
+    batch = prepare_grey(grey, spec)
+    assert (batch.shape, batch.dtype) == ((1, 1, 32, 32), np.float32)
+    np.testing.assert_allclose(batch[0, 0], (grey / 255.0 - 0.25) / 0.5, atol=1e-6)
+
+
+def picture_of(rows: int, columns: int) -> tuple[np.ndarray, Volume]:
+    down, across = np.mgrid[0:rows, 0:columns]
+    grey = (127.0 + 60.0 * np.sin(down / 90.0) + 60.0 * np.cos(across / 70.0)).astype(np.uint8)
+    return grey, Volume(pixels=grey[None], kind=FileKind.PNG)
+
+
+@pytest.mark.parametrize(
+    ("size", "small"),
+    [
+        ((300, 400), (300, 400)),
+        ((2 * SMALL_PX - 1, 2000), (2 * SMALL_PX - 1, 2000)),
+        ((2 * SMALL_PX, 1000), (SMALL_PX, 500)),
+        ((2000, 5 * SMALL_PX), (500, 560)),
+    ],
+)
+def test_the_small_copy_is_reduced_by_whole_factors_to_no_less_than_is_needed(
+    size: tuple[int, int], small: tuple[int, int]
+) -> None:
+    grey, volume = picture_of(*size)
+    picture = open_picture(volume)
+    assert (picture.grey.shape, picture.small.shape) == (size, small)
+    factor = size[0] // small[0]
+    means = grey[: small[0] * factor, : small[1] * factor].reshape(small[0], factor, small[1], factor).mean(axis=(1, 3))
+    assert np.abs(picture.small - means).max() <= 0.5
+
+
+def test_a_network_is_shown_the_small_copy_only_where_nothing_is_lost() -> None:
+    picture = open_picture(picture_of(1024, 1024)[1])
+    assert [picture.for_side(side).shape for side in (112, 224, 256, 257, 512)] == [(512, 512)] * 3 + [(1024, 1024)] * 2
+
+
+def test_the_small_copy_gives_a_network_the_same_as_the_whole_picture() -> None:
+    picture = open_picture(picture_of(1500, 1100)[1])
+    spec = replace(SPEC, width_px=224, height_px=224, colour="grey", mean=(0.0,), std=(1.0,))
+    assert picture.small.shape != picture.grey.shape
+    np.testing.assert_allclose(prepare_picture(picture, spec), prepare_grey(picture.grey, spec), atol=1.5 / 255.0)

@@ -1,5 +1,6 @@
 """The shelf: which models are served, which fit, and what is said about the others."""
 
+import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -8,14 +9,13 @@ import numpy as np
 import pytest
 from tiny_model import (
     GATE_GREYS,
-    NEED,
     make_card,
     make_folder,
     make_gate_folder,
-    make_grey_volume,
     make_head,
     make_network,
     make_volume,
+    need_of,
     rework,
 )
 
@@ -194,9 +194,9 @@ def test_shelf_takes_off_a_model_that_fails_its_golden_case(tmp_path: Path) -> N
 
 def make_gated(root: Path, **need: object) -> Path:
     """A model behind the gate that stands on the same shelf already."""
-    folder = rework(make_folder(root), gate=NEED)
+    folder = rework(make_folder(root), gate=need_of(root))
     if need:
-        write_card(replace(load_card(folder), gate=replace(NEED, **need)), folder)
+        write_card(replace(load_card(folder), gate=replace(need_of(root), **need)), folder)
     return folder
 
 
@@ -248,7 +248,9 @@ def test_shelf_never_serves_a_model_without_its_gate(tmp_path: Path) -> None:
     with pytest.raises(NotFound) as caught:
         shelf.model("tiny")
     assert caught.value.code == "model-unknown"
-    assert load_card(folder).gate == NEED
+    need = load_card(folder).gate
+    assert need is not None
+    assert need.model == "input-gate"
 
 
 def test_shelf_takes_no_classifier_for_a_gate(tmp_path: Path) -> None:
@@ -280,19 +282,26 @@ def test_a_model_is_never_asked_without_its_gate(tmp_path: Path) -> None:
     assert caught.value.code == "gate-missing"
 
 
-def test_shelf_asks_the_newest_version_of_a_gate(tmp_path: Path) -> None:
-    make_gate_folder(tmp_path, version="9")
+def test_shelf_asks_the_very_gate_that_a_model_was_measured_with(tmp_path: Path) -> None:
+    make_gate_folder(tmp_path, version="1")
     make_gated(tmp_path)
-    before = Shelf(tmp_path).model("tiny").predict(make_volume())
     make_gate_folder(tmp_path, version="10", greys={**GATE_GREYS, "chest-xray": 100, "other": 150})
+    make_gate_folder(tmp_path, version="0")
     shelf = Shelf(tmp_path)
-    assert before.gate is not None
-    assert (before.gate.version, before.gate.label) == ("9", "chest-xray")
-    model = shelf.model("tiny")
-    assert model.gate is shelf.model("input-gate", "10")
-    with pytest.raises(Exception, match="looks like") as caught:
-        model.predict(make_grey_volume(150))
-    assert caught.value.code == "not-this-kind"
+    assert shelf.model("tiny").gate is shelf.model("input-gate", "1")
+
+
+def test_shelf_refuses_another_gate_under_the_same_name_and_version(tmp_path: Path) -> None:
+    """Its files and its card are whole, it knows every label, and yet it is not the one."""
+    gate = make_gate_folder(tmp_path)
+    make_gated(tmp_path)
+    shutil.rmtree(gate)
+    make_gate_folder(tmp_path, greys={**GATE_GREYS, "chest-xray": 140})
+    shelf = Shelf(tmp_path)
+    assert [model.card.name for model in shelf.models] == ["input-gate"]
+    assert [(problem.folder, problem.code, problem.message) for problem in shelf.problems] == [
+        ("tiny/1", "gate-mismatch", "tiny was measured with another input-gate than the one that stands here."),
+    ]
 
 
 def test_a_gate_that_fails_its_golden_case_takes_its_models_along(tmp_path: Path) -> None:
@@ -303,6 +312,8 @@ def test_a_gate_that_fails_its_golden_case_takes_its_models_along(tmp_path: Path
     (gate / "golden.npz").write_bytes(write_golden(replace(golden, label="other")))
     parts = [(gate / name).read_bytes() for name in ("model.onnx", "head.npz", "golden.npz")]
     write_card(replace(card, files=make_card(*parts).files), gate)
+    folder = tmp_path / "tiny" / "1"
+    write_card(replace(load_card(folder), gate=need_of(tmp_path)), folder)
     shelf = Shelf(tmp_path)
     assert shelf.problems == ()
     shelf.take_off_failing()
@@ -315,6 +326,8 @@ def test_the_golden_case_of_a_model_must_pass_its_gate(tmp_path: Path) -> None:
     make_gate_folder(tmp_path, version="1")
     make_gated(tmp_path)
     make_gate_folder(tmp_path, version="2", greys={**GATE_GREYS, "chest-xray": 200, "other": 127})
+    folder = tmp_path / "tiny" / "1"
+    write_card(replace(load_card(folder), gate=need_of(tmp_path, "2")), folder)
     problems = Shelf(tmp_path).replay_golden()
     assert [(problem.folder, problem.code) for problem in problems] == [("tiny/1", "golden-differs")]
     assert "The golden case is refused: The picture looks like" in problems[0].message
@@ -329,28 +342,14 @@ def test_opening_a_model_opens_its_gate(tmp_path: Path) -> None:
         model.open()
 
 
-def test_shelf_asks_no_older_gate_where_the_newest_did_not_pass(tmp_path: Path) -> None:
-    make_gate_folder(tmp_path, version="9")
+def test_no_other_version_of_a_gate_steps_in(tmp_path: Path) -> None:
+    gate = make_gate_folder(tmp_path, version="1")
     make_gated(tmp_path)
-    newer = make_gate_folder(tmp_path, version="10")
-    (newer / "model.onnx").write_bytes(b"other")
+    make_gate_folder(tmp_path, version="2")
+    (gate / "model.onnx").write_bytes(b"other")
     shelf = Shelf(tmp_path)
-    assert [model.card.name for model in shelf.models] == ["input-gate"]
-    assert troubles(shelf) == [("input-gate/10", "file-altered"), ("tiny/1", "gate-missing")]
-
-
-def test_shelf_asks_no_older_gate_where_the_newest_fails_its_golden_case(tmp_path: Path) -> None:
-    make_gate_folder(tmp_path, version="9")
-    make_gated(tmp_path)
-    newer = make_gate_folder(tmp_path, version="10")
-    card, golden = load_card(newer), read_golden((newer / "golden.npz").read_bytes())
-    (newer / "golden.npz").write_bytes(write_golden(replace(golden, label="other")))
-    parts = [(newer / name).read_bytes() for name in ("model.onnx", "head.npz", "golden.npz")]
-    write_card(replace(card, files=make_card(*parts).files), newer)
-    shelf = Shelf(tmp_path)
-    shelf.take_off_failing()
-    assert troubles(shelf) == [("input-gate/10", "golden-differs"), ("tiny/1", "gate-missing")]
-    assert [(model.card.name, model.card.version) for model in shelf.models] == [("input-gate", "9")]
+    assert [(model.card.name, model.card.version) for model in shelf.models] == [("input-gate", "2")]
+    assert troubles(shelf) == [("input-gate/1", "file-altered"), ("tiny/1", "gate-mismatch")]
 
 
 def test_shelf_takes_no_gate_that_is_kept_for_comparison(tmp_path: Path) -> None:
@@ -358,5 +357,6 @@ def test_shelf_takes_no_gate_that_is_kept_for_comparison(tmp_path: Path) -> None
     make_gated(tmp_path)
     newer = make_gate_folder(tmp_path, version="2")
     write_card(replace(load_card(newer), purpose="comparison"), newer)
-    shelf = Shelf(tmp_path)
-    assert shelf.model("tiny").gate is shelf.model("input-gate", "1")
+    folder = tmp_path / "tiny" / "1"
+    write_card(replace(load_card(folder), gate=need_of(tmp_path, "2")), folder)
+    assert troubles(Shelf(tmp_path)) == [("tiny/1", "gate-mismatch")]

@@ -27,6 +27,7 @@ from csss.inference.card import (
     Threshold,
     TrainingData,
     load_card,
+    seal_of,
     write_card,
 )
 from csss.inference.engines.onnx import open_onnx
@@ -147,7 +148,14 @@ def make_grey_volume(grey: int, rows: int = 40, columns: int = 48) -> Volume:
 
 GATE_GREYS = {"chest-xray": 150, "chest-xray-turned": 205, "chest-xray-inverted": 240, "chest-phantom": 60, "other": 10}
 """The tiny gate takes a picture for the label whose grey is nearest to the picture's mean; half-way it is not sure."""
-NEED = GateNeed("input-gate", ("chest-xray",), ("chest-phantom",), ("chest-xray-turned",), ("chest-xray-inverted",))
+NEED = GateNeed(
+    "input-gate", "0" * 64, ("chest-xray",), ("chest-phantom",), ("chest-xray-turned",), ("chest-xray-inverted",)
+)
+
+
+def need_of(root: Path, version: str = "1") -> GateNeed:
+    """The need of the very gate that stands on the shelf ``root``."""
+    return replace(NEED, seal=seal_of(load_card(root / NEED.model / version)))
 
 
 def make_gate_folder(

@@ -10,6 +10,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import URL, Column, Engine, MetaData, inspect, select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from csss.findings.tables import Analysis
@@ -111,6 +112,23 @@ def test_an_analysis_of_the_first_schema_says_how_it_was_calibrated(
     with Session(engine) as session:
         analysis = session.scalars(select(Analysis)).one()
         assert (analysis.conformal_set, analysis.quality, analysis.gate, analysis.phantom) == ([], [], None, False)
+    engine.dispose()
+
+
+def test_a_choice_from_before_seals_is_kept_fits_nothing_and_still_cannot_be_changed(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path}/old.db")
+    user = _bring_to_first(engine)["user_account"]
+    command.upgrade(_config(engine), "0003")
+    row = ("k" * 32, 1, "activate", "tiny", "1", None, None, "[]", "[]", user, "2026-01-02 03:04:05", "why")
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"INSERT INTO model_choice VALUES ({', '.join('?' * len(row))})", row)
+    migrate(engine)
+    with engine.connect() as connection:
+        [kept] = connection.execute(text("SELECT * FROM model_choice")).mappings().all()
+    assert (kept["version"], kept["reason"], kept["seal"], kept["proposal_id"]) == ("1", "why", None, None)
+    for statement in ("UPDATE model_choice SET version = '2'", "DELETE FROM model_choice"):
+        with pytest.raises(DBAPIError, match="append-only"), engine.begin() as connection:
+            connection.execute(text(statement))
     engine.dispose()
 
 

@@ -14,7 +14,7 @@ from tiny_model import rework
 
 from csss import audit
 from csss.check import _findings
-from csss.findings import choices
+from csss.findings import choices, proposals
 from csss.findings.choices import ChoiceKind, ChoiceStale, ModelChoice, Wish
 from csss.findings.tables import Analysis
 from csss.foundation.clock import SetClock
@@ -83,42 +83,70 @@ def refused(site: Site, *args: Any, **options: Any) -> tuple[int, str]:
 def test_a_decision_is_kept_whole_and_audited(versions_site: Site) -> None:
     site = versions_site
     row = decide(site, "activate", "1", tau=0.85, reason="  known here  ")
-    [kept] = all_of(site, ModelChoice)
-    admin = site.person("admin").user.id
-    assert (kept.id, kept.number, kept.kind, kept.model, kept.version) == (row.id, 1, ChoiceKind.ACTIVATE, "tiny", "1")
-    assert (kept.replaced, kept.tau, kept.by_id, kept.at) == ("2", 0.85, admin, site.clock.now())
+    asked, kept = sorted(all_of(site, ModelChoice), key=lambda row: row.number)
+    first, second = site.person("admin").user.id, site.person("second admin").user.id
+    seal = site.assembly.shelf.model("tiny", "1").seal
+    assert (kept.id, kept.number, kept.kind, kept.model, kept.version) == (row.id, 2, ChoiceKind.ACTIVATE, "tiny", "1")
+    assert (asked.kind, asked.by_id, asked.seal, asked.tau) == (ChoiceKind.PROPOSE, first, seal, 0.85)
+    assert (kept.replaced, kept.tau, kept.by_id, kept.at) == ("2", 0.85, second, site.clock.now())
+    assert (kept.seal, kept.proposal_id, asked.proposal_id) == (seal, asked.id, None)
     assert (kept.reason, kept.modalities, kept.body_parts) == (
         "known here",
         ["DX", "CR", "unstated"],
         ["CHEST", "unstated"],
     )
-    [event] = [event for event in audited(site) if event.action.startswith("model.")]
-    assert (event.action, event.actor_id, event.object_type, event.object_id) == (
+    proposed, activated = [event for event in audited(site) if event.action.startswith("model.")]
+    assert (proposed.action, proposed.actor_id, proposed.object_id) == ("model.proposed", first, asked.id)
+    assert (activated.action, activated.actor_id, activated.object_type, activated.object_id) == (
         "model.activated",
-        admin,
+        second,
         "model_choice",
         row.id,
     )
-    assert event.detail == {"model": "tiny", "version": "1", "replaced": "2", "tau": 0.85}
+    detail = {"model": "tiny", "version": "1", "replaced": "2", "tau": 0.85, "seal": seal}
+    assert [proposed.detail, activated.detail] == [detail, detail]
+    [code] = [event for event in audited(site) if event.action == "step_up.begun"]
+    assert (code.object_type, code.object_id, code.revision) == ("model_choice", asked.id, 1)
     with site.assembly.shop.work() as work:
         assert audit.verify_chain(work.session).reason is None
 
 
 def test_each_kind_has_an_event_of_its_own(versions_site: Site) -> None:
-    for kind, version in (("activate", "1"), ("shadow", "2"), ("stop-shadow", "2"), ("roll-back", "2")):
+    for kind, version in (
+        ("propose", "1"), ("withdraw", "1"), ("activate", "1"), ("shadow", "2"), ("stop-shadow", "2"),
+        ("activate", "2"), ("roll-back", "1"), ("switch-off", "1"),
+    ):  # fmt: skip
         decide(versions_site, kind, version)
+    decide(versions_site, "propose", "2")
+    decide(versions_site, "refuse", "2", who="second admin")
     rows = all_of(versions_site, ModelChoice)
     assert [(row.number, row.kind, row.version, row.replaced) for row in sorted(rows, key=lambda row: row.number)] == [
-        (1, "activate", "1", "2"),
-        (2, "shadow", "2", "1"),
-        (3, "stop-shadow", "2", "1"),
-        (4, "roll-back", "2", "1"),
+        (1, "propose", "1", "2"),
+        (2, "withdraw", "1", "2"),
+        (3, "propose", "1", "2"),
+        (4, "activate", "1", "2"),
+        (5, "shadow", "2", "1"),
+        (6, "stop-shadow", "2", "1"),
+        (7, "propose", "2", "1"),
+        (8, "activate", "2", "1"),
+        (9, "roll-back", "1", "2"),
+        (10, "switch-off", "1", "1"),
+        (11, "propose", "2", None),
+        (12, "refuse", "2", None),
     ]
     assert [event.action for event in audited(versions_site) if event.action.startswith("model.")] == [
+        "model.proposed",
+        "model.proposal_withdrawn",
+        "model.proposed",
         "model.activated",
         "model.shadow_started",
         "model.shadow_stopped",
+        "model.proposed",
+        "model.activated",
         "model.rolled_back",
+        "model.switched_off",
+        "model.proposed",
+        "model.proposal_refused",
     ]
 
 
@@ -127,13 +155,13 @@ def test_a_decision_cannot_be_changed_or_removed(versions_site: Site, statement:
     decide(versions_site, "activate", "1")
     with pytest.raises(DBAPIError, match="append-only"), versions_site.assembly.shop.work() as work:
         work.session.execute(text(statement))
-    assert [row.version for row in all_of(versions_site, ModelChoice)] == ["1"]
+    assert [row.version for row in all_of(versions_site, ModelChoice)] == ["1", "1"]
 
 
 @pytest.mark.parametrize("who", ["patient", "doctor", "pharmacist"])
 def test_only_administrators_decide(sqlite_site: Site, who: str) -> None:
     sqlite_site.person(who)
-    for kind in ("activate", "shadow", "stop-shadow", "roll-back"):
+    for kind in ("propose", "withdraw", "refuse", "shadow", "stop-shadow", "roll-back", "switch-off"):
         assert refused(sqlite_site, kind, "1", who=who) == (403, "wrong-role")
 
 
@@ -146,10 +174,16 @@ def test_what_cannot_be_decided_is_refused_and_leaves_nothing(site_with: Any) ->
         assert refused(site, "activate", "1", reason=" x ") == (422, "reason-missing")
         assert refused(site, "shadow", "1", reason="") == (422, "reason-missing")
         for tau in (0.75, 0.5, 1.0, 1.2, float("nan"), float("inf")):
-            assert refused(site, "activate", "1", tau=tau) == (422, "threshold-out-of-range")
+            assert refused(site, "propose", "1", tau=tau) == (422, "threshold-out-of-range")
         assert refused(site, "shadow", "2") == (409, "already-active")
         assert refused(site, "stop-shadow", "1") == (409, "no-shadow")
         assert refused(site, "roll-back", "1") == (409, "nothing-before")
+        assert refused(site, "switch-off", "1") == (409, "not-active")
+        assert refused(site, "withdraw", "1") == (409, "nothing-proposed")
+        decide(site, "activate", "1", tau=0.8)
+        # Nobody had let version 2 speak: it was the newest, so one alone cannot go back to it.
+        assert refused(site, "roll-back", "2") == (409, "nothing-before")
+        decide(site, "activate", "2")
         decide(site, "activate", "1", tau=0.8)
         assert refused(site, "activate", "1", tau=0.8) == (409, "already-active")
         assert refused(site, "roll-back", "1") == (409, "nothing-before")
@@ -159,7 +193,7 @@ def test_what_cannot_be_decided_is_refused_and_leaves_nothing(site_with: Any) ->
         gone.models = tuple(model for model in gone.models if model.card.version != "2")
         assert refused(site, "roll-back", "2", shelf=gone) == (404, "model-not-available")
         # A shadow that left the shelf can still be stopped.
-        assert decide(site, "stop-shadow", "2", shelf=gone).number == 3
+        assert decide(site, "stop-shadow", "2", shelf=gone).number == 8
 
 
 def test_a_version_that_fails_its_golden_case_cannot_be_activated(site_with: Any, tmp_path: Path) -> None:
@@ -179,9 +213,9 @@ def test_a_decision_on_an_older_page_is_refused(versions_site: Site) -> None:
     decide(site, "activate", "1")
     other, wish = site.person("other admin").actor, Wish("tiny", "2", "I did not see that", seen)
     with pytest.raises(ChoiceStale) as refused_, site.assembly.shop.work() as work:
-        choices.activate(work, other, wish, shelf=site.assembly.shelf)
+        choices.switch_off(work, other, wish, shelf=site.assembly.shelf)
     assert (refused_.value.status, refused_.value.code) == (409, "choice-stale")
-    assert [row.version for row in all_of(site, ModelChoice)] == ["1"]
+    assert [row.version for row in all_of(site, ModelChoice)] == ["1", "1"]
 
 
 def test_of_two_administrators_at_once_one_wins(versions_site: Site) -> None:
@@ -194,7 +228,7 @@ def test_of_two_administrators_at_once_one_wins(versions_site: Site) -> None:
         try:
             with site.assembly.shop.work() as work:
                 together.wait(10)
-                choices.activate(work, actor, Wish("tiny", version, "at once", None), shelf=site.assembly.shelf)
+                proposals.propose(work, actor, Wish("tiny", version, "at once", None), shelf=site.assembly.shelf)
             results.append("won")
         except ChoiceStale as lost:
             results.append(lost.code)
@@ -218,8 +252,10 @@ def test_the_active_version_reads_and_earlier_results_keep_theirs(versions_site:
     decide(site, "activate", "1")
     third = analysed(site, 3)
     assert said(site, third) == ("1", "calm", 0.75)
-    decide(site, "roll-back", "2")
+    decide(site, "activate", "2")
     assert said(site, analysed(site, 4)) == ("2", "storm", 0.75)
+    decide(site, "roll-back", "1")
+    assert said(site, analysed(site, 5)) == ("1", "calm", 0.75)
     assert [said(site, case) for case in (first, second, third)] == [
         ("2", "storm", 0.75),
         ("1", "Uncertain", 0.99),

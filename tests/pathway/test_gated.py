@@ -8,7 +8,7 @@ from uuid import UUID
 
 import numpy as np
 import pytest
-from tiny_model import NEED, make_folder, make_gate_folder, rework
+from tiny_model import make_folder, make_gate_folder, need_of, rework
 
 from csss.entrypoints.web.present import percent
 from csss.findings import analyse
@@ -35,7 +35,7 @@ CHEST, TURNED, PHANTOM, OTHER = 165, 205, 60, 10
 def gated_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("gated")
     make_gate_folder(root)
-    rework(make_folder(root), gate=NEED, conformal=Conformal(0.9, (0.0, 0.2, 0.2), "made-up pictures", False))
+    rework(make_folder(root), gate=need_of(root), conformal=Conformal(0.9, (0.0, 0.2, 0.2), "made-up pictures", False))
     return root
 
 
@@ -111,7 +111,7 @@ def test_a_turned_picture_is_uncertain_and_everybody_reads_why(gated: Site) -> N
     assert (row.label, row.top_label, row.uncertain_reasons) == ("Uncertain", "calm", ["quality"])
     ai = gated.get("doctor", f"/scans/{scan_id}").json()["ai"]
     assert ai["quality"] == [
-        {"check": "turned", "fault": True, "value": found.value, "limit": 0.0, "words": words(found)}
+        {"check": "turned", "fault": True, "value": found.value, "limit": 0.0, "words": found.words}
     ]
     assert (ai["label"], ai["uncertain_reasons"]) == ("Uncertain", ["quality"])
     text = page(gated, "doctor", f"/scans/{scan_id}")
@@ -183,6 +183,24 @@ def test_every_quality_finding_is_read_back_as_it_was_kept(gated: Site) -> None:
         key = analyse.keep(work, instance, model, said).id
     with gated.assembly.shop.work() as work:
         row = work.session.get_one(Analysis, key)
-        assert tuple(analyse.quality_finding(entry) for entry in row.quality) == findings
+        kept = [analyse.quality_finding(entry) for entry in row.quality]
+        assert [(row.check, row.fault, row.value, row.limit, row.words) for row in kept] == [
+            (row.check, row.fault, row.value, row.limit, words(row)) for row in findings
+        ]
         assert (row.gate, row.coverage) == (None, None)
     assert gated.case(scan_id).analysis_id != key
+
+
+def test_a_result_with_a_check_that_is_not_made_any_more_still_opens(gated: Site) -> None:
+    scan_id = analysed(gated, CHEST)
+    with gated.assembly.shop.work() as work:
+        work.session.get_one(Analysis, row_of(gated, scan_id).id).quality = [["left-shoe", True, 1.5, 2.0]]
+    said = "left-shoe: 1.5 (limit 2), by a check that is not made any more."
+    assert gated.get("doctor", f"/scans/{scan_id}").json()["ai"]["quality"] == [
+        {"check": "left-shoe", "fault": True, "value": 1.5, "limit": 2.0, "words": said}
+    ]
+    assert said in page(gated, "doctor", f"/scans/{scan_id}")
+    with gated.assembly.shop.work() as work:
+        content = facts.gather(work, work.session.get_one(Case, UUID(scan_id)), hospital_name="Test Hospital")
+    assert content.ai is not None
+    assert content.ai.quality == (said,)

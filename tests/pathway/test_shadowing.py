@@ -17,6 +17,7 @@ from csss.foundation.jobs import JobRequest, JobStatus, RetryLater
 from csss.imaging.sandbox import Sandbox
 from csss.inference.shelf import Shelf
 from csss.pathway import shadowing
+from csss.pathway.reading import MAX_AI_ATTEMPTS
 from csss.pathway.states import State
 from mailbox_server import Mailbox
 from model_shelves import OTHER_HEAD, make_version
@@ -161,6 +162,40 @@ def test_a_shadow_that_was_broken_off_is_not_tried_again(versions_site: Site) ->
     assert [job.status for job in all_of(site, JobRequest) if job.kind == "shadow"] == [JobStatus.DONE]
 
 
+def test_a_shadow_that_workers_die_of_is_asked_no_more_until_it_is_started_again(versions_site: Site) -> None:
+    """Twice is enough: a case that was read by the same worker has an attempt left."""
+    site = versions_site
+    assert shadowing.MAX_CRASHES < MAX_AI_ATTEMPTS
+    for seed in (1, 2, 3):
+        asked(site, seed)
+    rows = sorted(all_of(site, ShadowAnalysis), key=lambda row: row.id)
+    for row in rows[:2]:
+        with site.assembly.shop.work() as work:
+            work.session.get_one(ShadowAnalysis, row.id).state = ShadowState.RUNNING
+        run(site, row.id)
+    run(site, rows[2].id)
+    errors = {row.id: row.error for row in all_of(site, ShadowAnalysis)}
+    assert [errors[row.id] for row in rows] == ["broken-off", "broken-off", "shadow-given-up"]
+    case_id = waiting(site, 4)
+    site.run_jobs()
+    assert (site.state(case_id), len(all_of(site, ShadowAnalysis))) == (State.AI_ANALYZED, 3)
+    site.clock.move(timedelta(minutes=1))
+    decide(site, "stop-shadow", "2")
+    decide(site, "shadow", "2")
+    waiting(site, 5)
+    site.run_jobs()
+    assert len(all_of(site, ShadowAnalysis)) == 4
+
+
+def test_a_shadow_whose_folder_was_replaced_does_not_read(versions_site: Site, tmp_path: Path) -> None:
+    site = versions_site
+    row = asked(site)
+    make_version(tmp_path / "other", "1")
+    make_version(tmp_path / "other", "2")
+    run(site, row.id, Shelf(tmp_path / "other"))
+    assert (only_shadow(site).state, only_shadow(site).error) == (ShadowState.FAILED, "model-replaced")
+
+
 def test_a_shadow_that_was_stopped_meanwhile_does_not_run(versions_site: Site) -> None:
     site = versions_site
     row = asked(site)
@@ -260,10 +295,12 @@ def test_disagreements_lead_only_where_an_administrator_may_go(versions_site: Si
     released = site.bring_to(State.REPORT_READY, data=band_png(CALM_GREY, 52))
     site.run_jobs()
     site.person("admin")
+    site.person("other admin")
     with site.assembly.shop.work() as work:
         rows = shadowing.disagreements(work, site.person("admin").actor, model="tiny", version="2", limit=10)
-    assert [str(row.case.id) if row.case else None for row in rows] == [released, None, None]
+        nobody = shadowing.disagreements(work, site.person("other admin").actor, model="tiny", version="2", limit=10)
+    assert ([str(row.case.id) for row in rows], nobody) == ([released], [])
     assert (site.state(private), site.state(undecided)) == (State.AI_ANALYZED, State.PHARMACIST_COMPLETED)
     assert {(row.active, row.shadow) for row in rows} == {("calm", "storm")}
-    [event] = [event for event in audited(site) if event.action == "model.agreement_viewed"]
-    assert event.detail == {"model": "tiny", "version": "2", "count": 3}
+    viewed = [event.detail for event in audited(site) if event.action == "model.agreement_viewed"]
+    assert viewed == [{"model": "tiny", "version": "2", "count": count} for count in (1, 0)]

@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from csss.cli import main
+from csss.inference.card import load_card, write_card
 from csss.inference.read_files import COLUMNS, FileReading
 from csss.predict.command import PredictOptions, run_predict
 from csss.predict.workers import read_here
@@ -91,7 +93,7 @@ def test_words_say_label_reason_and_error(tmp_path: Path) -> None:
     because = " because of " + ", ".join(prediction.uncertain_reasons) if prediction.uncertain else ""
     shares = ", ".join(f"{name} {share:.3f}" for name, share in prediction.probabilities)
     assert output.splitlines() == [
-        f"{file}: {prediction.label}{because} (threshold 0.75; {shares})",
+        f"{file}: {prediction.label}{because} (threshold 0.75; {shares}), by a model that was made from phantoms",
         f"{tmp_path / 'none.png'}: not read, There is no such file. (file-missing)",
     ]
 
@@ -244,3 +246,73 @@ def test_a_name_without_room_for_an_ending_gets_its_heat_map(tmp_path: Path) -> 
     assert run(tmp_path, tmp_path / "in", heat_maps=tmp_path / "heat")[0] == 0
     (made,) = (tmp_path / "heat").iterdir()
     assert made.name.startswith("ä" * 110 + ".")
+
+
+def settings_run(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *more: str, **settings: str
+) -> tuple[int, str, str]:
+    """Exit code, output and notes of the command with the site's settings and no --models."""
+    make_plan(folder)
+    for name, value in settings.items():
+        monkeypatch.setenv(f"CSSS_{name.upper()}", value)
+    code = main(["predict", str(folder / "in"), "--model", "tiny", *more])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_the_sites_shelf_and_threshold_hold_here_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, jobs: str
+) -> None:
+    make_pictures(tmp_path / "in", 1)
+    settings = {"model_path": str(tmp_path / "models"), "confidence_threshold": "tiny/1=0.999999"}
+    code, output, _ = settings_run(tmp_path, capsys, monkeypatch, "--json", "--jobs", jobs, **settings)
+    line = json.loads(output)
+    assert (code, line["threshold"], line["label"], line["phantom_trained"]) == (0, 0.999999, "Uncertain", True)
+    assert "low-confidence" in line["uncertain_reasons"]
+
+
+def test_a_lower_threshold_of_the_site_changes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_pictures(tmp_path / "in", 1)
+    settings = {"model_path": str(tmp_path / "models"), "confidence_threshold": "tiny/1=0.5"}
+    assert json.loads(settings_run(tmp_path, capsys, monkeypatch, "--json", **settings)[1])["threshold"] == 0.75
+
+
+def test_a_threshold_for_another_version_reads_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_pictures(tmp_path / "in", 1)
+    settings = {"model_path": str(tmp_path / "models"), "confidence_threshold": "tiny/7=0.9"}
+    out = tmp_path / "out.csv"
+    code, output, notes = settings_run(tmp_path, capsys, monkeypatch, "--csv", str(out), **settings)
+    assert (code, output, out.exists()) == (2, "", False)
+    assert notes == (
+        "csss: This site's threshold for tiny was set for version 7, not for version 1. "
+        "Set one for version 1 (CSSS_CONFIDENCE_THRESHOLD), or none.\n"
+    )
+
+
+def test_the_option_goes_before_the_sites_shelf(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_pictures(tmp_path / "in", 1)
+    settings = {"model_path": str(tmp_path / "nowhere")}
+    assert settings_run(tmp_path, capsys, monkeypatch, **settings)[0] == 2
+    assert settings_run(tmp_path, capsys, monkeypatch, "--models", str(tmp_path / "models"), **settings)[0] == 0
+
+
+@pytest.mark.parametrize("phantoms", [True, False])
+def test_a_model_made_from_phantoms_is_marked_in_the_summary_and_the_table(tmp_path: Path, phantoms: bool) -> None:
+    make_pictures(tmp_path / "in", 1)
+    make_plan(tmp_path)
+    folder = tmp_path / "models" / "tiny" / "1"
+    write_card(replace(load_card(folder), phantom_trained=phantoms), folder)
+    labels = write_manifest(tmp_path / "m.csv", [("0.png", "calm")], "file,label")
+    _, output, _ = run(tmp_path, tmp_path / "in", labels=labels, csv=tmp_path / "out.csv", summary=tmp_path / "s.json")
+    line = "This model was made from drawn phantoms. Its figures say nothing about pictures of people."
+    assert (line in output.splitlines()) is phantoms
+    assert json.loads((tmp_path / "s.json").read_text())["phantom_trained"] is phantoms
+    with (tmp_path / "out.csv").open(newline="") as file:
+        assert [row["phantom_trained"] for row in csv.DictReader(file)] == [str(phantoms).lower()]

@@ -39,8 +39,8 @@ def test_blended_weights_lie_on_the_line_between_both() -> None:
 def test_the_blend_with_the_least_validation_loss_is_kept() -> None:
     network, start, pictures = make_network(2), make_network(1).state_dict(), make_pictures()
     end = {name: value.clone() for name, value in network.state_dict().items()}
-    tried = choose_blend(network, start, pictures, SPEC, CPU)
-    assert tuple(each.share for each in tried) == SHARES
+    tried = choose_blend(network, start, 3, pictures, SPEC, CPU)
+    assert tuple((each.course, each.share) for each in tried) == tuple((3, share) for share in SHARES)
     probe = make_network(3)
     for each in tried:
         probe.load_state_dict(blend_weights(start, end, each.share))
@@ -57,7 +57,7 @@ def test_pictures_of_the_fit_have_no_say() -> None:
     greys = pictures.greys.copy()
     greys[:10] = 0
     first, second = (
-        choose_blend(make_network(2), make_network(1).state_dict(), each, SPEC, CPU)
+        choose_blend(make_network(2), make_network(1).state_dict(), 3, each, SPEC, CPU)
         for each in (pictures, replace(pictures, greys=greys))
     )
     assert first == second

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ QUICK = Course(
     stages=((32, 16), (48, 16)), head_rate=1e-3, rate=1e-4, batch=8, averaging=0.9, cell_power=0.5, strong=0.5,
     mixed=0.5, mixing=0.3, weight_decay=0.01, label_smoothing=0.05, warming_steps=2, seed=3,
 )  # fmt: skip
+BLENDED = replace(QUICK, stages=((32, 16),), seed=4, dropout=0.4, blended=True)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         foreign=root / "data.zip",
         beside=None,
         backbone="mobilenetv2",
-        courses=(QUICK,),
+        courses=(QUICK, BLENDED),
         trial_share=1.0,
         seed=3,
     )
@@ -66,6 +68,15 @@ def test_train_chest_writes_a_folder_that_the_shelf_serves(trained: Path) -> Non
     row = f"| this model | {data.test_accuracy:.3f} | {data.test_balanced_accuracy:.3f} | {data.test_macro_f1:.3f} |"
     assert row in (folder / "METRICS.md").read_text()
     assert sorted(path.name for path in folder.iterdir()) == sorted(["card.json", *(file.name for file in card.files)])
+
+
+def test_only_a_blended_course_is_followed_by_a_blend(trained: Path) -> None:
+    metrics = (trained / "models" / "chest-mobilenetv2" / "7" / "METRICS.md").read_text()
+    rows = metrics.split("## Blend of weights")[1].split("## ")[0].splitlines()
+    assert [row.split(" | ")[:2] for row in rows if row.startswith("| 2")] == [
+        ["| 2", share] for share in ("0.00", "0.25", "0.50", "0.75", "1.00")
+    ]
+    assert not any(row.startswith("| 1 ") for row in rows)
 
 
 def test_train_chest_measures_what_is_served(trained: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from training.conformal import by_temperature, by_vector, choose_calibration, fit_sets  # noqa: E402
+from training.conformal import by_prior, by_temperature, by_vector, choose_calibration, fit_sets  # noqa: E402
 
 from csss.inference.card import Calibration, Conformal  # noqa: E402
 from csss.inference.tasks.classify import calibrate, choose_set  # noqa: E402
@@ -102,6 +102,35 @@ def test_by_temperature_gives_a_calibration_of_one_number() -> None:
     assert found.temperature == pytest.approx(2.0, rel=0.08)
 
 
+def unevenly_common(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (n, 3) that know the labels' shares .8, .17 and .03, and labels (n,)."""
+    random = np.random.default_rng(7)
+    shares = np.array([0.80, 0.17, 0.03])
+    truth = random.choice(3, count, p=shares)
+    evidence = random.normal(size=(count, 3)) + 1.5 * np.eye(3)[truth]
+    return (1.5 * evidence + np.log(shares)).astype(np.float32), truth
+
+
+def test_by_prior_makes_rare_labels_likelier_in_the_order_of_their_rarity() -> None:
+    logits, truth = unevenly_common(4000)
+    found, plain = by_prior(logits, truth, "x"), by_temperature(logits, truth, "x")
+    assert (found.method, found.scale, found.bias[0]) == ("vector", (1.0, 1.0, 1.0), 0.0)
+    assert found.temperature == plain.temperature
+    rarity = -np.log(np.bincount(truth) / len(truth))
+    powers = np.array(found.bias[1:]) / (rarity[1:] - rarity[0])
+    assert powers[0] == pytest.approx(powers[1])
+    assert 0.2 < powers[0] <= 0.8
+    answers = [np.array([calibrate(row, each).argmax() for row in logits]) for each in (plain, found)]
+    plain_hits, hits = (np.mean([(answer[truth == label] == label).mean() for label in range(3)]) for answer in answers)
+    assert hits > plain_hits + 0.1
+
+
+def test_by_prior_of_labels_that_are_told_apart_is_the_temperature() -> None:
+    truth = np.array([0] * 50 + [1] * 10 + [2] * 5)
+    found = by_prior(np.eye(3, dtype=np.float32)[truth] * 5.0, truth, "x")
+    assert found.bias == (0.0, 0.0, 0.0)
+
+
 def groups_of(count: int) -> np.ndarray:
     return np.array([f"p{place // 3}" for place in range(count)])
 
@@ -113,7 +142,7 @@ def test_choose_calibration_finds_the_vector_where_a_label_is_biased() -> None:
     logits = (random.normal(size=(300, 3)) + 3.0 * np.eye(3)[truth] - [3.0, 0.0, 0.0]).astype(np.float32)
     chosen, tried = choose_calibration(logits, truth, groups_of(300), "x")
     assert chosen == by_vector(logits, truth, "x")
-    assert [choice.method for choice in tried] == ["temperature", "vector"]
+    assert [choice.method for choice in tried] == ["temperature", "vector", "prior"]
     assert tried[1].macro_f1 + tried[1].balanced_accuracy > tried[0].macro_f1 + tried[0].balanced_accuracy + 0.1
     assert tried[1].loss < tried[0].loss
 
@@ -139,8 +168,9 @@ def test_choose_calibration_judges_whole_groups_that_took_no_part(monkeypatch: p
 
     monkeypatch.setattr(conformal, "by_temperature", watch)
     monkeypatch.setattr(conformal, "by_vector", watch)
+    monkeypatch.setattr(conformal, "by_prior", watch)
     chosen, tried = choose_calibration(logits, truth, groups, "x")
-    assert [len(rows) for rows, _ in fits] == [72] * 10 + [90]
+    assert [len(rows) for rows, _ in fits] == [72] * 15 + [90]
     assert chosen == fits[-1][1]
     losses = np.zeros(90)
     for rows, found in fits[:5]:

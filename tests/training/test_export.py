@@ -6,7 +6,10 @@ import pytest
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
-from training.export import INPUT, OUTPUT, export_onnx, halve_weights, open_exported  # noqa: E402
+from training.export import INPUT, OUTPUT, export_onnx, fold_grey, halve_weights, open_exported  # noqa: E402
+
+from csss.inference.card import InputSpec  # noqa: E402
+from csss.inference.prepare import prepare_grey  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -63,3 +66,35 @@ def test_the_export_equals_the_network(network: torch.nn.Module, whole: bytes) -
     with torch.inference_mode():
         wanted = network(pictures).numpy()
     np.testing.assert_allclose(answer(whole, pictures.numpy()), wanted, rtol=1e-4, atol=1e-5)
+
+
+SHOWN = InputSpec(32, 32, "grey-repeated-3", "whole", "bilinear", (0.4, 0.5, 0.45), (0.2, 0.25, 0.3))
+GREYS = np.random.default_rng(4).integers(0, 256, (3, 32, 32)).astype(np.uint8)
+
+
+def test_a_folded_network_gives_the_same_for_one_plane_as_the_whole_one_for_three(whole: bytes) -> None:
+    folded, spec = fold_grey(whole, SHOWN)
+    assert (spec.colour, spec.mean, spec.std) == ("grey", (pytest.approx(0.45),), (pytest.approx(0.25),))
+    onnx.checker.check_model(onnx.load_from_string(folded), full_check=True)
+    three, one = (np.concatenate([prepare_grey(grey, each) for grey in GREYS]) for each in (SHOWN, spec))
+    assert (three.shape[1], one.shape[1]) == (3, 1)
+    np.testing.assert_allclose(answer(folded, one), answer(whole, three), rtol=1e-3, atol=1e-5)
+
+
+def test_folding_moves_padded_places_by_the_difference_of_the_means_and_no_other() -> None:
+    torch.manual_seed(5)
+    padded = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.BatchNorm2d(8)).eval()
+    model = export_onnx(padded, torch.zeros(1, 3, 32, 32))
+    folded, spec = fold_grey(model, SHOWN)
+    apart = answer(folded, prepare_grey(GREYS[0], spec)) - answer(model, prepare_grey(GREYS[0], SHOWN))
+    assert np.abs(apart[..., 1:-1, 1:-1]).max() < 1e-5 < np.abs(apart[..., 0, :]).max()
+
+
+def test_folding_keeps_a_network_that_sees_the_same_in_all_planes_to_the_border() -> None:
+    torch.manual_seed(6)
+    padded = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.BatchNorm2d(8)).eval()
+    model = export_onnx(padded, torch.zeros(1, 3, 32, 32))
+    same = InputSpec(32, 32, "grey-repeated-3", "whole", "bilinear", (0.4, 0.4, 0.4), (0.3, 0.3, 0.3))
+    folded, spec = fold_grey(model, same)
+    first, second = answer(folded, prepare_grey(GREYS[0], spec)), answer(model, prepare_grey(GREYS[0], same))
+    np.testing.assert_allclose(first, second, rtol=1e-3, atol=1e-5)

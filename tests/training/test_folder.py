@@ -12,8 +12,8 @@ pytest.importorskip("onnx")
 pytest.importorskip("matplotlib")
 
 from training.archive import read_grey, read_manifest  # noqa: E402
-from training.chest_card import GATE  # noqa: E402
-from training.export import export_onnx  # noqa: E402
+from training.chest_card import need_gate  # noqa: E402
+from training.export import export_onnx, fold_grey  # noqa: E402
 from training.finetune import Epoch  # noqa: E402
 from training.folder import Fitted, finish_folder  # noqa: E402
 from training.pictures import cache_pictures  # noqa: E402
@@ -40,17 +40,18 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ModelCard]
     samples = read_manifest(archive)
     torch.manual_seed(1)
     backbone = torch.nn.Sequential(torch.nn.Conv2d(3, 12, 8, 8), torch.nn.ReLU()).eval()
-    model = export_onnx(backbone, torch.zeros(1, 3, SPEC.height_px, SPEC.width_px))
+    model, spec = fold_grey(export_onnx(backbone, torch.zeros(1, 3, SPEC.height_px, SPEC.width_px)), SPEC)
     random = np.random.default_rng(2)
     shapes = ((128, 12), (128,), (len(LABELS), 128), (len(LABELS),))
     card = finish_folder(
         Fitted(
             archive=archive,
             samples=samples,
-            spec=SPEC,
+            spec=spec,
+            shown=SPEC,
             model=model,
             backbone=backbone,
-            pooled=pool(model, cache_pictures(archive, samples, SPEC, folder=root / "cache"), SPEC, 1),
+            pooled=pool(model, cache_pictures(archive, samples, SPEC, folder=root / "cache"), spec, 1),
             dense=tuple(random.normal(scale=0.3, size=shape).astype(np.float32) for shape in shapes),
             history=(Epoch(1, 1.0, 1.0, 0.5),),
             trials=(),
@@ -76,7 +77,7 @@ def test_the_model_stands_behind_the_gate_and_replays(finished: tuple[Path, Mode
     assert (shelf.problems, shelf.replay_golden()) == ((), ())
     model = shelf.model("chest")
     assert model.card == card
-    assert (card.gate, card.quality, card.purpose) == (GATE, "chest", "patients")
+    assert (card.gate, card.quality, card.purpose) == (need_gate(shelf.model("input-gate")), "chest", "patients")
     assert model.gate is shelf.model("input-gate")
     with pytest.raises(NotThisKind):
         model.predict(Volume(pixels=np.zeros((1, 64, 64), np.uint8), kind=FileKind.PNG))

@@ -254,7 +254,7 @@ def test_strangers_are_listed_by_what_they_were_taken_for(trained: Path) -> None
     assert sum(int(row[3]) for row in rows) == 2
 
 
-def test_a_second_run_goes_on_with_the_features_that_were_kept(
+def test_a_second_run_goes_on_with_the_pictures_that_were_kept(
     data: Path, trained: Path, weights: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gate, "gather", None)

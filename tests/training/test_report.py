@@ -88,7 +88,7 @@ EVIDENCE = Evidence(
     trials=(Trial("the same courses", FIGURES, FIGURES),),
     calibrations=(CalibrationChoice("temperature", 0.8, 0.7, 0.6), CalibrationChoice("vector", 0.9, 0.85, 0.5)),
     precisions=(Precision("float16", 3 * 2**20, 0.9, 0.8), Precision("int8", 2**20, 0.898, 0.799)),
-    blends=(Blend(0.5, 0.375, 0.875), Blend(1.0, 0.5, 0.75)),
+    blends=(Blend(2, 0.5, 0.375, 0.875), Blend(2, 1.0, 0.5, 0.75)),
     without_corners=FIGURES,
     foreign=FOREIGN,
     localisation=Localisation(11, 0.75, 0.45, 0.875, 0.5, 0.125, 0.625),
@@ -259,7 +259,7 @@ def test_abstention_is_counted_per_true_label(text: str) -> None:
     [
         ("Calibration", "vector", ["0.900", "0.850", "0.500"]),
         ("How the network is stored", "int8", ["1.0", "0.898", "0.799"]),
-        ("Blend of weights", "0.50", ["0.375", "0.875"]),
+        ("Blend of weights", "2", ["0.50", "0.375", "0.875"]),
         ("Course of the fit", "2", ["0.750", "1.000", "0.625"]),
         ("Where the evidence lies", "11", ["0.750", "0.450 to 0.875", "0.500"]),
         ("Where the evidence lies", "corners blotted out", ["0.833", "0.833", "0.822", "0.167"]),

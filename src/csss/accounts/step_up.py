@@ -29,12 +29,13 @@ SendCode = Callable[[str, str, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What a challenge stands for: no other person, action, case, revision or content can use it."""
+    """What a challenge stands for: no other person, action, subject, revision or content can use it."""
 
     action: str
     subject_id: UUID
     revision: int
     content_sha256: str
+    object_type: str = "case"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ def begin(
         "step_up.begun",
         actor_id=actor.user_id,
         actor_role=actor.role,
-        object_type="case",
+        object_type=bound.object_type,
         object_id=bound.subject_id,
         revision=bound.revision,
         detail={"method": method},
@@ -123,6 +124,26 @@ def _check_method(user: User, method: StepUpMethod, rules: Approval) -> None:
         raise Unprocessable("Set up an authenticator in your account first.", code="no-authenticator")
 
 
+def find_open(work: Work, actor: Actor, bound: Bound) -> Challenge | None:
+    """Return this person's challenge for exactly this content that still waits for its code."""
+    row = work.session.scalar(
+        select(StepUp)
+        .where(
+            StepUp.user_id == actor.user_id,
+            StepUp.action == bound.action,
+            StepUp.subject_id == bound.subject_id,
+            StepUp.revision == bound.revision,
+            StepUp.content_sha256 == bound.content_sha256,
+            StepUp.used_at.is_(None),
+            StepUp.voided_at.is_(None),
+            StepUp.expires_at > work.clock.now(),
+        )
+        .order_by(StepUp.created_at.desc())
+        .limit(1)
+    )
+    return None if row is None else Challenge(row.id, row.method, row.expires_at, row.created_at)
+
+
 def use(work: Work, actor: Actor, *, bound: Bound, code: str, rules: Approval) -> StepUp:
     """Check a code against the open challenge and use it up; returns the challenge.
 
@@ -150,7 +171,7 @@ def use(work: Work, actor: Actor, *, bound: Bound, code: str, rules: Approval) -
     if (row.revision, row.content_sha256) != (bound.revision, bound.content_sha256):
         row.voided_at = now
         raise Conflict(
-            "The report changed after the code was asked for. Read it again and ask for a new code.",
+            "What is to be signed changed after the code was asked for. Read it again and ask for a new code.",
             code="content-changed",
             keeps=True,
         )

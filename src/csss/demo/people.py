@@ -47,6 +47,8 @@ PEOPLE = (
     Person("paul.pulmo@demo.invalid", "Dr. Paul Pulmo", Role.DOCTOR, "Pulmonology"),
     Person("phil.pharma@demo.invalid", "Phil Pharma", Role.PHARMACIST),
     Person("ada.admin@demo.invalid", "Ada Admin", Role.ADMIN),
+    # What reaches patients from a model takes two.
+    Person("abe.admin@demo.invalid", "Abe Admin", Role.ADMIN),
 )
 
 

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from csss.findings.tables import Analysis
 from csss.foundation.ids import new_id
 from csss.foundation.work import Work
 from csss.imaging.archive import unpack
-from csss.imaging.quality import QualityCheck, QualityFinding
+from csss.imaging.quality import QualityCheck, QualityFinding, words
 from csss.inference.card import Risk
 from csss.inference.prediction import Prediction, UncertainReason, raise_threshold
 from csss.inference.shelf import Model
@@ -79,10 +79,25 @@ def keep(work: Work, instance: Instance, model: Model, prediction: Prediction) -
     return row
 
 
-def quality_finding(entry: list[Any]) -> QualityFinding:
-    """What `keep` wrote down of one quality check."""
-    check, fault, value, limit = entry
-    return QualityFinding(QualityCheck(check), bool(fault), float(value), float(limit))
+@dataclass(frozen=True, slots=True)
+class KeptFinding:
+    """What was written down of one check of the picture, and what it means in words."""
+
+    check: str
+    fault: bool
+    value: float
+    limit: float
+    words: str
+
+
+def quality_finding(entry: list[Any]) -> KeptFinding:
+    """What `keep` wrote down of one quality check; one that is not made any more is shown as it was recorded."""
+    check, fault, value, limit = str(entry[0]), bool(entry[1]), float(entry[2]), float(entry[3])
+    if check in set(QualityCheck):
+        text = words(QualityFinding(QualityCheck(check), fault, value, limit))
+    else:
+        text = f"{check}: {value:g} (limit {limit:g}), by a check that is not made any more."
+    return KeptFinding(check, fault, value, limit, text)
 
 
 def heat_map(work: Work, analysis: Analysis) -> NDArray[np.float32] | None:

@@ -1,10 +1,8 @@
-"""Which version of a model speaks: decisions that are only ever added, and what follows from all of them."""
+"""Decisions about models as rows that are only ever added, and those that one administrator takes alone."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from uuid import UUID
 
 from sqlalchemy import JSON, ForeignKey, String, Text, select
@@ -14,7 +12,8 @@ from csss import audit
 from csss.accounts.actor import Actor
 from csss.accounts.permissions import Action, require
 from csss.accounts.tables import User
-from csss.findings.standing import Active, Decision, Standing, examinations, speaks_for, spoken, standing_of
+from csss.findings.decisions import Active, ChoiceKind, Decision, Proposal, Shadow
+from csss.findings.standing import Standing, check_same, examinations, find, speaks_for, spoken, standing_of
 from csss.foundation.database import Base, Named, lock_name
 from csss.foundation.errors import Conflict, NotFound, Unprocessable
 from csss.foundation.ids import new_id
@@ -25,18 +24,12 @@ MIN_REASON = 3
 MAX_REASON = 500
 
 
-class ChoiceKind(StrEnum):
-    ACTIVATE = "activate"
-    SHADOW = "shadow"
-    STOP_SHADOW = "stop-shadow"
-    ROLL_BACK = "roll-back"
-
-
 class ModelChoice(Base):
     """One decision; the database itself refuses to change or remove it.
 
-    ``replaced`` is the version that spoke until then, ``tau`` a threshold of this site for this very version, and
-    ``modalities`` and ``body_parts`` are what its card accepted: they tell what is missed when it leaves the shelf.
+    ``seal`` is that of the card, so of all weights, that was chosen. ``replaced`` is the version that spoke until
+    then, ``tau`` a threshold of this site for this very version, and ``modalities`` and ``body_parts`` are what its
+    card accepted: they tell what is missed when it leaves the shelf. ``proposal_id`` is the proposal that it answers.
     """
 
     __tablename__ = "model_choice"
@@ -46,10 +39,12 @@ class ModelChoice(Base):
     kind: Mapped[ChoiceKind] = mapped_column(Named(ChoiceKind))
     model: Mapped[str] = mapped_column(String(64))
     version: Mapped[str] = mapped_column(String(32))
+    seal: Mapped[str | None] = mapped_column(String(64))
     replaced: Mapped[str | None] = mapped_column(String(32))
     tau: Mapped[float | None]
     modalities: Mapped[list[str]] = mapped_column(JSON)
     body_parts: Mapped[list[str]] = mapped_column(JSON)
+    proposal_id: Mapped[UUID | None] = mapped_column(ForeignKey("model_choice.id"), unique=True)
     by_id: Mapped[UUID] = mapped_column(ForeignKey("user_account.id"))
     at: Mapped[datetime]
     reason: Mapped[str] = mapped_column(Text)
@@ -72,10 +67,14 @@ class Wish:
 
 
 _EVENTS = {
+    ChoiceKind.PROPOSE: "model.proposed",
+    ChoiceKind.WITHDRAW: "model.proposal_withdrawn",
+    ChoiceKind.REFUSE: "model.proposal_refused",
     ChoiceKind.ACTIVATE: "model.activated",
+    ChoiceKind.ROLL_BACK: "model.rolled_back",
+    ChoiceKind.SWITCH_OFF: "model.switched_off",
     ChoiceKind.SHADOW: "model.shadow_started",
     ChoiceKind.STOP_SHADOW: "model.shadow_stopped",
-    ChoiceKind.ROLL_BACK: "model.rolled_back",
 }
 
 
@@ -96,60 +95,59 @@ def history(work: Work, *, limit: int) -> Sequence[tuple[ModelChoice, str]]:
     return [(row[0], row[1]) for row in rows]
 
 
-def activate(work: Work, actor: Actor, wish: Wish, *, shelf: Shelf, tau: float | None = None) -> ModelChoice:
-    """Let a version of the shelf speak from now on, with a higher threshold for it where ``tau`` is given.
-
-    Raises `Forbidden`, `ChoiceStale`, `NotFound` ``model-not-available``, `Unprocessable` ``reason-missing``,
-    ``comparison-only`` or ``threshold-out-of-range``, `Conflict` ``already-active``.
-    """
-    now = _begin(work, actor, wish)
-    model = _able_to_speak(shelf, wish)
-    own = model.card.threshold.tau
-    if tau is not None and not (math.isfinite(tau) and own < tau < 1.0):
-        message = f"A threshold of this site is higher than the card's own, which is {own:g}, and below 1."
-        raise Unprocessable(message, code="threshold-out-of-range")
-    active = now.of(wish.model).active
-    if active is not None and (active.version, active.tau) == (wish.version, tau):
-        raise Conflict("This version is the active one already.", code="already-active")
-    return _decide(work, actor, ChoiceKind.ACTIVATE, wish, now=now, shelf=shelf, model=model, tau=tau)
-
-
 def start_shadow(work: Work, actor: Actor, wish: Wish, *, shelf: Shelf) -> ModelChoice:
     """Run a version of the shelf silently beside the active one; it takes the place of an earlier shadow.
 
-    Raises as `activate` does, and `Conflict` ``already-active`` or ``already-shadow``.
+    Raises `Forbidden`, `ChoiceStale`, `NotFound` ``model-not-available``, `Unprocessable` ``reason-missing``,
+    `Conflict` ``already-active`` or ``already-shadow``.
     """
-    now = _begin(work, actor, wish)
-    model = _on_shelf(shelf, wish)
+    now = begin(work, actor, wish)
+    model = on_shelf(shelf, wish)
     if speaks_for(now, shelf, model) == examinations(model.card):
         raise Conflict("This version is the active one; it cannot be its own shadow.", code="already-active")
-    if now.of(wish.model).shadow == wish.version:
+    running = now.of(wish.model).shadow
+    if running is not None and (running.version, running.seal) == (wish.version, model.seal):
         raise Conflict("This version runs as a shadow already.", code="already-shadow")
-    return _decide(work, actor, ChoiceKind.SHADOW, wish, now=now, shelf=shelf, model=model)
+    return decide(work, actor, ChoiceKind.SHADOW, wish, now=now, shelf=shelf, model=model)
 
 
 def stop_shadow(work: Work, actor: Actor, wish: Wish, *, shelf: Shelf) -> ModelChoice:
     """End a shadow, also one that has left the shelf. Raises as above, and `Conflict` ``no-shadow``."""
-    now = _begin(work, actor, wish)
-    if now.of(wish.model).shadow != wish.version:
+    now = begin(work, actor, wish)
+    running = now.of(wish.model).shadow
+    if running is None or running.version != wish.version:
         raise Conflict("This version does not run as a shadow.", code="no-shadow")
-    return _decide(work, actor, ChoiceKind.STOP_SHADOW, wish, now=now, shelf=shelf, model=None)
+    return decide(work, actor, ChoiceKind.STOP_SHADOW, wish, now=now, shelf=shelf, model=None)
 
 
 def roll_back(work: Work, actor: Actor, wish: Wish, *, shelf: Shelf) -> ModelChoice:
-    """Let the version speak again that was active before, with the threshold it had then.
+    """Let the version speak again that two administrators had let speak before, with the threshold it had then.
 
-    Raises as above, and `Conflict` ``nothing-before`` when ``wish.version`` is not the one that was active before.
+    One may do so alone: safety does not wait for a second. Raises as above, `Conflict` ``nothing-before`` when
+    ``wish.version`` is not that version, and `ModelReplaced` when its folder is another one now.
     """
-    now = _begin(work, actor, wish)
+    now = begin(work, actor, wish)
     before = now.of(wish.model).before
     if before is None or before.version != wish.version:
         raise Conflict("There is no such version to go back to.", code="nothing-before")
-    model = _able_to_speak(shelf, wish)
-    return _decide(work, actor, ChoiceKind.ROLL_BACK, wish, now=now, shelf=shelf, model=model, tau=before.tau)
+    model = able_to_speak(shelf, wish)
+    check_same(model, before.seal)
+    return decide(work, actor, ChoiceKind.ROLL_BACK, wish, now=now, shelf=shelf, model=model, tau=before.tau)
 
 
-def _begin(work: Work, actor: Actor, wish: Wish) -> Standing:
+def switch_off(work: Work, actor: Actor, wish: Wish, *, shelf: Shelf) -> ModelChoice:
+    """Let a model say nothing more until two administrators activate a version of it; one may do so alone.
+
+    Raises as above, and `Conflict` ``not-active`` when ``wish.version`` is not the one that speaks.
+    """
+    now = begin(work, actor, wish)
+    if spoken(now, shelf, wish.model) != wish.version:
+        raise Conflict("This version does not speak.", code="not-active")
+    model = find(shelf, wish.model, wish.version)
+    return decide(work, actor, ChoiceKind.SWITCH_OFF, wish, now=now, shelf=shelf, model=model)
+
+
+def begin(work: Work, actor: Actor, wish: Wish) -> Standing:
     """Let one decision at a time go on, and only from what its maker has seen."""
     require(actor, Action.MANAGE_MODELS)
     if len(wish.reason.strip()) < MIN_REASON:
@@ -161,19 +159,23 @@ def _begin(work: Work, actor: Actor, wish: Wish) -> Standing:
     return now
 
 
-def _on_shelf(shelf: Shelf, wish: Wish) -> Model:
-    try:
-        model = shelf.model(wish.model, wish.version)
-    except NotFound:
+def on_shelf(shelf: Shelf, wish: Wish) -> Model:
+    """Return the version that is wished for. Raises `NotFound`, `Unprocessable` for a gate or several findings."""
+    model = find(shelf, wish.model, wish.version)
+    if model is None:
         message = f"{wish.model} {wish.version} is not on the shelf, or did not pass its checks there."
-        raise NotFound(message, code="model-not-available") from None
+        raise NotFound(message, code="model-not-available")
     if model.card.task == "gate":
         raise Unprocessable("A gate comes with the model that names it; it is not chosen.", code="gate-not-chosen")
+    if model.card.task == "findings":
+        message = "A model of several findings is for comparison only; no page could show what it says."
+        raise Unprocessable(message, code="findings-not-chosen")
     return model
 
 
-def _able_to_speak(shelf: Shelf, wish: Wish) -> Model:
-    model = _on_shelf(shelf, wish)
+def able_to_speak(shelf: Shelf, wish: Wish) -> Model:
+    """The same for a version that is to read for patients. Raises `Unprocessable` for one kept for comparison, too."""
+    model = on_shelf(shelf, wish)
     if not may_speak(model.card):
         raise Unprocessable(
             "This model is kept for comparison and never speaks; it may run as a shadow.", code="comparison-only"
@@ -181,7 +183,7 @@ def _able_to_speak(shelf: Shelf, wish: Wish) -> Model:
     return model
 
 
-def _decide(
+def decide(
     work: Work,
     actor: Actor,
     kind: ChoiceKind,
@@ -191,17 +193,22 @@ def _decide(
     shelf: Shelf,
     model: Model | None,
     tau: float | None = None,
+    settles: UUID | None = None,
 ) -> ModelChoice:
+    """Add a decision that was found to be in order, and its event."""
+    active = now.of(wish.model).active
     row = ModelChoice(
         id=new_id(),
         number=now.newest_number + 1,
         kind=kind,
         model=wish.model,
         version=wish.version,
+        seal=model.seal if model else None,
         replaced=spoken(now, shelf, wish.model),
         tau=tau,
-        modalities=list(model.card.modalities) if model else [],
-        body_parts=list(model.card.body_parts) if model else [],
+        modalities=list(model.card.modalities if model else active.modalities if active else ()),
+        body_parts=list(model.card.body_parts if model else active.body_parts if active else ()),
+        proposal_id=settles,
         by_id=actor.user_id,
         at=work.clock.now(),
         reason=wish.reason.strip()[:MAX_REASON],
@@ -215,20 +222,48 @@ def _decide(
         actor_role=actor.role,
         object_type="model_choice",
         object_id=row.id,
-        detail={"model": row.model, "version": row.version, "replaced": row.replaced, "tau": tau},
+        detail={"model": row.model, "version": row.version, "replaced": row.replaced, "tau": tau, "seal": row.seal},
     )
     return row
 
 
 def _decision(row: ModelChoice) -> Decision:
-    said = Active(row.version, row.tau, row.number, tuple(row.modalities), tuple(row.body_parts))
-    speaks = row.kind in (ChoiceKind.ACTIVATE, ChoiceKind.ROLL_BACK)
     return Decision(
         id=row.id,
         model=row.model,
         version=row.version,
-        replaced=row.replaced,
-        active=said if speaks else None,
-        goes_back=row.kind is ChoiceKind.ROLL_BACK,
-        shadows=row.kind is ChoiceKind.SHADOW,
+        kind=row.kind,
+        speaks=_speaks(row) if row.kind in _WHO_SPEAKS else None,
+        shadow=Shadow(row.version, row.seal, row.at) if row.kind is ChoiceKind.SHADOW else None,
+        proposal=_proposal(row) if row.kind is ChoiceKind.PROPOSE else None,
+        settles=row.proposal_id,
+    )
+
+
+_WHO_SPEAKS = (ChoiceKind.ACTIVATE, ChoiceKind.ROLL_BACK, ChoiceKind.SWITCH_OFF)
+
+
+def _speaks(row: ModelChoice) -> Active:
+    return Active(
+        version=row.version,
+        tau=row.tau,
+        number=row.number,
+        modalities=tuple(row.modalities),
+        body_parts=tuple(row.body_parts),
+        seal=row.seal,
+        off=row.kind is ChoiceKind.SWITCH_OFF,
+    )
+
+
+def _proposal(row: ModelChoice) -> Proposal:
+    return Proposal(
+        id=row.id,
+        number=row.number,
+        model=row.model,
+        version=row.version,
+        seal=row.seal,
+        tau=row.tau,
+        by_id=row.by_id,
+        at=row.at,
+        reason=row.reason,
     )

@@ -17,6 +17,9 @@ from csss.foundation.ids import new_id
 from csss.foundation.work import Work
 from csss.inference.prediction import Prediction
 
+BROKEN_OFF = "broken-off"
+"""The error of a shadow whose worker died, or that raised what nobody foresaw."""
+
 
 class ShadowState(StrEnum):
     ASKED = "asked"
@@ -139,6 +142,18 @@ def fail_with(work: Work, row: ShadowAnalysis, problem: CsssError) -> None:
 def is_running(work: Work) -> bool:
     """Tell whether any shadow is being run just now."""
     return work.session.scalar(select(ShadowAnalysis.id).where(ShadowAnalysis.state == ShadowState.RUNNING)) is not None
+
+
+def count_broken_off(work: Work, *, model: str, version: str, since: datetime) -> int:
+    """Return how often a shadow that was asked since then was broken off."""
+    query = select(func.count()).where(
+        ShadowAnalysis.model == model,
+        ShadowAnalysis.model_version == version,
+        ShadowAnalysis.state == ShadowState.FAILED,
+        ShadowAnalysis.error == BROKEN_OFF,
+        ShadowAnalysis.asked_at >= since,
+    )
+    return work.session.scalar(query) or 0
 
 
 def tally(work: Work, *, model: str, version: str) -> Tally:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from csss.findings.decisions import Active, ChoiceKind, Decision, Place, Proposal, Shadow
 from csss.foundation.errors import NotFound, Unavailable, Unprocessable
 from csss.foundation.thresholds import Thresholds, threshold_of
 from csss.inference.card import UNSTATED, ModelCard
@@ -22,37 +23,16 @@ class ModelNotAvailable(Unavailable):
     code = "model-not-available"
 
 
-@dataclass(frozen=True, slots=True)
-class Active:
-    """A version that was made to speak: its site threshold, the decision's number, and what its card accepted."""
+class ModelReplaced(Unavailable):
+    """Another folder stands under the name of the version that was chosen; it is not what was chosen."""
 
-    version: str
-    tau: float | None
-    number: int
-    modalities: tuple[str, ...]
-    body_parts: tuple[str, ...]
+    code = "model-replaced"
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What `standing_of` needs of a decision; ``active`` is None for those about shadows."""
+class ModelSwitchedOff(Unavailable):
+    """An administrator switched the model off; nothing speaks in its place."""
 
-    id: UUID
-    model: str
-    version: str
-    replaced: str | None
-    active: Active | None
-    goes_back: bool
-    shadows: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where one model stands: ``active`` None until somebody decides, ``before`` what a roll back leads to."""
-
-    active: Active | None = None
-    before: Active | None = None
-    shadow: str | None = None
+    code = "model-switched-off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,48 +62,56 @@ def standing_of(decisions: Iterable[Decision]) -> Standing:
     A roll back takes the newest activation away, so that the next one leads further back and never forth again.
     """
     stacks: dict[str, list[Active]] = {}
-    shadows: dict[str, str | None] = {}
+    shadows: dict[str, Shadow | None] = {}
+    proposals: dict[str, Proposal | None] = {}
     newest_id, number = None, 0
     for decision in decisions:
-        newest_id, number = decision.id, number + 1
-        if decision.active is None:
-            shadows[decision.model] = decision.version if decision.shadows else None
-            continue
-        _put(stacks.setdefault(decision.model, []), decision, decision.active)
-        if shadows.get(decision.model) == decision.version:
-            shadows[decision.model] = None
+        newest_id, number, name = decision.id, number + 1, decision.model
+        if decision.speaks is not None:
+            _put(stacks.setdefault(name, []), decision.kind, decision.speaks)
+            shadow, proposal = shadows.get(name), proposals.get(name)
+            if shadow and shadow.version == decision.version and not decision.speaks.off:
+                shadows[name] = None
+            proposals[name] = proposal.outdated() if proposal and proposal.id != decision.settles else None
+        elif decision.kind in (ChoiceKind.SHADOW, ChoiceKind.STOP_SHADOW):
+            shadows[name] = decision.shadow
+        else:
+            proposals[name] = decision.proposal
+    names = {*stacks, *shadows, *proposals}
     places = {
-        name: Place(_at(stacks.get(name), -1), _at(stacks.get(name), -2), shadows.get(name))
-        for name in {*stacks, *shadows}
+        name: Place(_top(stacks.get(name)), _below(stacks.get(name)), shadows.get(name), proposals.get(name))
+        for name in names
     }
     return Standing(newest_id, number, places)
 
 
-def _put(stack: list[Active], decision: Decision, active: Active) -> None:
-    if decision.goes_back:
+def _put(stack: list[Active], kind: ChoiceKind, speaks: Active) -> None:
+    if kind is ChoiceKind.ROLL_BACK:
         # The one at the top was rolled back; below it lies the earlier decision for the version that returns.
         del stack[-2:]
-    elif not stack and decision.replaced not in (None, decision.version):
-        # Nobody had decided about the version that spoke until then: the newest of the shelf, without a threshold.
-        stack.append(Active(str(decision.replaced), None, 0, (), ()))
-    elif stack and stack[-1].version == decision.version:
+    elif stack and (speaks.off or stack[-1].off or stack[-1].version == speaks.version):
         stack.pop()
-    stack.append(active)
+    stack.append(speaks)
 
 
-def _at(stack: list[Active] | None, index: int) -> Active | None:
-    return stack[index] if stack and len(stack) >= -index else None
+def _top(stack: list[Active] | None) -> Active | None:
+    return stack[-1] if stack else None
+
+
+def _below(stack: list[Active] | None) -> Active | None:
+    """What two administrators had let speak before; a decision from before there were two leads nowhere."""
+    return stack[-2] if stack and len(stack) > 1 and stack[-2].seal is not None else None
 
 
 def spoken(standing: Standing, shelf: Shelf, name: str) -> str | None:
     """Return the version of ``name`` that speaks: the active one, else the newest in the shelf's folder.
 
     A newest version that did not pass its checks counts: the one below it must not speak in its place unasked.
-    One that is kept for comparison does not.
+    One that is kept for comparison does not. None too for a model that was switched off.
     """
     active = standing.of(name).active
     if active is not None:
-        return active.version
+        return None if active.off else active.version
     served = [model.card.version for model in shelf.models if model.card.name == name and may_speak(model.card)]
     refused = [problem.folder.partition("/")[2] for problem in shelf.problems if problem.folder.startswith(f"{name}/")]
     return max(served + refused, key=version_order) if served else None
@@ -134,20 +122,42 @@ def speaker(
 ) -> Speaker:
     """Return who reads this examination.
 
-    Of several models that read it, the one with the newest activation speaks; without any, the first by name.
-    Raises `NoModelFits`, `ModelNotAvailable`, `ThresholdStale`.
+    Of several models that read it, the one with the newest decision speaks; without any, the first by name.
+    Raises `NoModelFits`, `ThresholdStale`, and what `speaking` raises.
     """
     names = _reading(standing, shelf, modality, body_part)
     if not names:
         raise NoModelFits(f"No model on the shelf reads {modality} of {body_part}.")
-    name = names[0]
+    model = speaking(standing, shelf, names[0])
+    return Speaker(model, site_threshold(standing, thresholds, names[0], model.card.version))
+
+
+def speaking(standing: Standing, shelf: Shelf, name: str) -> Model:
+    """Return the version of ``name`` that speaks, with the very weights that were chosen.
+
+    Raises `ModelSwitchedOff`, `ModelNotAvailable`, `ModelReplaced`.
+    """
+    active = standing.of(name).active
+    if active is not None and active.off:
+        raise ModelSwitchedOff(f"{name} was switched off by an administrator. Nothing speaks in its place.")
     version = spoken(standing, shelf, name)
     model = find(shelf, name, version or "")
     if model is None or not may_speak(model.card):
         raise ModelNotAvailable(
             f"{name} {version} is to read this, but is not served here. No other version speaks in its place."
         )
-    return Speaker(model, site_threshold(standing, thresholds, name, model.card.version))
+    if active is not None:
+        check_same(model, active.seal)
+    return model
+
+
+def check_same(model: Model, seal: str | None) -> None:
+    """Raise `ModelReplaced` unless ``model`` is what was chosen; a choice from before there were seals fits nothing."""
+    if model.seal != seal:
+        raise ModelReplaced(
+            f"The folder of {model.card.name} {model.card.version} is not the one that was chosen. "
+            "Nothing is read with it until administrators choose it anew."
+        )
 
 
 def examinations(card: ModelCard) -> tuple[tuple[str, str], ...]:
@@ -163,7 +173,7 @@ def speaks_for(standing: Standing, shelf: Shelf, model: Model) -> tuple[tuple[st
 def _speaking(standing: Standing, shelf: Shelf, modality: str, body_part: str) -> Model | None:
     try:
         return speaker(standing, shelf, (), modality=modality, body_part=body_part).model
-    except (NoModelFits, ModelNotAvailable):
+    except (NoModelFits, Unavailable):
         return None
 
 
@@ -194,16 +204,16 @@ def shadows(
     """
     found = []
     for name, place in sorted(standing.places.items()):
-        if place.shadow is None or (name, place.shadow) == (speaking.card.name, speaking.card.version):
+        if place.shadow is None or (name, place.shadow.version) == (speaking.card.name, speaking.card.version):
             continue
-        model = find(shelf, name, place.shadow)
+        model = find(shelf, name, place.shadow.version)
         if model is None or accepts(model.card, modality, body_part):
-            found.append((name, place.shadow))
+            found.append((name, place.shadow.version))
     return tuple(found)
 
 
 def _reading(standing: Standing, shelf: Shelf, modality: str | None, body_part: str | None) -> list[str]:
-    """The names of the models whose speaking version reads this, the newest activation first, then by name."""
+    """The names of the models whose speaking version reads this, the newest decision first, then by name."""
     decided = sorted(
         ((place.active, name) for name, place in standing.places.items() if place.active is not None),
         key=lambda pair: -pair[0].number,

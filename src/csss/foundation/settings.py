@@ -15,12 +15,12 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from csss.foundation.errors import CsssError
+from csss.foundation.remotes import LOOPBACK, parse_addresses, parse_tokens
 from csss.foundation.thresholds import Thresholds, parse_thresholds
 from csss.foundation.vault import KEY_BYTES
 
 PREFIX = "CSSS_"
 _WEAK = ("changeme", "secret", "password", "default", "example", "csss", "test", "admin")
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class SettingsError(CsssError):
@@ -87,24 +87,21 @@ class Inference(_Group):
 
 
 class Remote(_Group):
-    """Models whose network runs on another server: ``NAME=ADDRESS[,NAME=ADDRESS...]``, and the token for those."""
+    """Models whose network runs on another server, ``NAME=ADDRESS[,...]``, and the token of each, ``NAME=TOKEN[,...]``.
+
+    A token goes to the server of its own model and to no other.
+    """
 
     models: str = ""
-    token: str | None = Field(None, repr=False)
+    tokens: str = Field("", repr=False)
 
     def addresses(self) -> dict[str, str]:
-        """The address of each remote model by its name; raises `SettingsError`."""
-        found: dict[str, str] = {}
-        for part in filter(None, (piece.strip() for piece in self.models.split(","))):
-            name, _, address = part.partition("=")
-            if not name or name in found or not _may_get_pictures(address):
-                message = (
-                    "CSSS_REMOTE_MODELS must read NAME=ADDRESS[,NAME=ADDRESS...], each name once, each address https "
-                    "(http on this machine only) and without a password, query or fragment"
-                )
-                raise SettingsError(message)
-            found[name] = address
-        return found
+        """The address of each remote model by its name; raises `RemoteForm`."""
+        return parse_addresses(self.models)
+
+    def tokens_by_name(self) -> dict[str, str]:
+        """The token of each remote model that has one; raises `RemoteForm`."""
+        return parse_tokens(self.tokens, self.addresses().keys())
 
 
 class ModelSettings(_Group):
@@ -198,9 +195,9 @@ def _problems(settings: Settings) -> list[str]:
     parts = urlsplit(settings.base_url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
         found.append("CSSS_BASE_URL must be a full address such as https://csss.hospital.example")
-    elif parts.scheme == "http" and (production or parts.hostname not in _LOOPBACK):
+    elif parts.scheme == "http" and (production or parts.hostname not in LOOPBACK):
         found.append("CSSS_BASE_URL must be https (plain http is for a demo on this machine only)")
-    if production and settings.smtp.host and not settings.smtp.starttls and settings.smtp.host not in _LOOPBACK:
+    if production and settings.smtp.host and not settings.smtp.starttls and settings.smtp.host not in LOOPBACK:
         found.append("CSSS_SMTP_STARTTLS must stay on for a mail server on another machine")
     if production and settings.argon2_profile != "standard":
         found.append("CSSS_ARGON2_PROFILE=cheap is for tests")
@@ -216,7 +213,7 @@ def _network_problems(settings: Settings) -> list[str]:
         found.append("CSSS_ALLOWED_ORIGINS must be https")
     if not all(_is_address(proxy) for proxy in settings.trusted_proxies):
         found.append("CSSS_TRUSTED_PROXIES must list IP addresses")
-    if not production and settings.host not in _LOOPBACK:
+    if not production and settings.host not in LOOPBACK:
         found.append("CSSS_HOST must be this machine's loopback for a demo")
     return found
 
@@ -226,23 +223,13 @@ def _inference_problems(settings: "Settings | ModelSettings") -> list[str]:
     token = settings.inference.token
     if token is not None and (len(token) < 32 or not token.isascii() or _is_weak(token)):
         found.append("CSSS_INFERENCE_TOKEN must be at least 32 unguessable characters")
-    for parse in (settings.remote.addresses, settings.thresholds):
+    for parse in (settings.remote.addresses, settings.remote.tokens_by_name, settings.thresholds):
         try:
             parse()
         except CsssError as problem:
-            found.append(problem.message)
+            if problem.message not in found:
+                found.append(problem.message)
     return found
-
-
-def _may_get_pictures(address: str) -> bool:
-    """Whether a picture of a person may be sent there: by https, or to this very machine."""
-    try:
-        parts = urlsplit(address)
-        port_is_sound = parts.port is None or parts.port > 0
-    except ValueError:
-        return False
-    plain = bool(parts.hostname) and port_is_sound and "@" not in parts.netloc and not (parts.query or parts.fragment)
-    return plain and (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK))
 
 
 def _is_address(text: str) -> bool:

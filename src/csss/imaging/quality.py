@@ -4,6 +4,7 @@ The limits were set on the 1,327 validation pictures of the training archive. Th
 counted by ``python -m training quality --data ARCHIVE``; docs/models.md has the table.
 """
 
+import functools
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Floats = NDArray[np.float32]
+Integers = NDArray[np.int32]
 
 
 class QualityCheck(StrEnum):
@@ -158,27 +159,46 @@ def _marker(small: NDArray[np.uint8]) -> float:
     Letter-like: a few bright pixels in a window whose frame holds next to none and is flat.
     """
     rows, last = slice(_RIM, _DEPTH), _SIDE - _RIM
-    strips = np.stack([small[rows, _RIM:_STRIP], small[rows, _SIDE - _STRIP : last]]).astype(np.float32)
+    strips = np.stack([small[rows, _RIM:_STRIP], small[rows, _SIDE - _STRIP : last]]).astype(np.int32)
     core_size, frame_size = float((2 * _CORE + 1) ** 2), float((2 * _FRAME + 1) ** 2)
-    both = np.stack([strips, strips * strips])
-    framed, rest = _window_sums(both, _FRAME), frame_size - core_size
-    whole = framed[0]
-    mean, mean_square = (framed - _window_sums(both, _CORE)) / np.float32(rest)
-    variance = mean_square - mean**2
-    spread = np.sqrt(np.maximum(variance, 0.0))
-    bright = (strips > whole / frame_size + _RISE).astype(np.float32)
-    inner, inner_sum = _window_sums(np.stack([bright, bright * strips]), _CORE)
-    above = inner_sum / np.maximum(inner, 1.0) - mean
-    letter = (inner >= _MARK_PX[0]) & (inner <= _MARK_PX[1]) & (_window_sums(bright, _FRAME) <= inner + _STRAY_PX)
+    totals = _totals(np.stack([strips, strips * strips]))
+    framed, rest = _window_sums(totals, _FRAME).astype(np.float32), np.float32(frame_size - core_size)
+    bright = strips > framed[0] / np.float32(frame_size) + np.float32(_RISE)
+    if not bright.any():
+        return 0.0
+    mean, mean_square = (framed - _window_sums(totals, _CORE)) / rest
+    spread = np.sqrt(np.maximum(mean_square - mean**2, 0.0))
+    totals = _totals(np.stack([bright, bright * strips]))
+    inner, inner_sum = _window_sums(totals, _CORE)
+    above = inner_sum / np.maximum(inner, 1).astype(np.float32) - mean
+    letter = (inner >= _MARK_PX[0]) & (inner <= _MARK_PX[1])
+    letter &= _window_sums(totals[0], _FRAME) <= inner + _STRAY_PX
     letter &= (spread < _FLAT) & (above > _STANDS_OUT)
     return float(np.where(letter, above / (spread + 4.0), 0.0).max())
 
 
-def _window_sums(planes: Floats, reach: int) -> Floats:
-    """Sums over (2 reach + 1)^2 windows of each plane (..., rows, columns), its edges repeated outwards."""
-    width = 2 * reach + 1
-    padding = [(0, 0)] * (planes.ndim - 2) + [(reach + 1, reach)] * 2
-    totals = np.pad(planes, padding, mode="edge").cumsum(axis=-1, dtype=np.float32)
-    lines = (totals[..., width:] - totals[..., :-width]).cumsum(axis=-2, dtype=np.float32)
-    sums: Floats = lines[..., width:, :] - lines[..., :-width, :]
+def _totals(planes: Integers) -> Integers:
+    """Sums of all that lies above and to the left in each plane (..., rows, columns), made for `_window_sums`.
+
+    The edges are repeated outwards. Squares of greys over a strip stay far below 2^31.
+    """
+    rows, columns = (_repeat_edges(size) for size in planes.shape[-2:])
+    wide = planes.take(rows, axis=-2).take(columns, axis=-1)
+    return wide.cumsum(axis=-1, dtype=np.int32).cumsum(axis=-2, dtype=np.int32)
+
+
+@functools.cache
+def _repeat_edges(size: int) -> NDArray[np.intp]:
+    return np.clip(np.arange(-_FRAME - 1, size + _FRAME), 0, size - 1)
+
+
+def _window_sums(totals: Integers, reach: int) -> Integers:
+    """Sums over (2 reach + 1)^2 windows around every place of the planes that `_totals` was made of."""
+    inset, width = _FRAME - reach, 2 * reach + 1
+    rows, columns = (size - 2 * _FRAME - 1 for size in totals.shape[-2:])
+    above, below = slice(inset, inset + rows), slice(inset + width, inset + width + rows)
+    before, after = slice(inset, inset + columns), slice(inset + width, inset + width + columns)
+    sums: Integers = totals[..., below, after] - totals[..., above, after]
+    sums -= totals[..., below, before]
+    sums += totals[..., above, before]
     return sums

@@ -48,7 +48,7 @@ class Batched:
         self._lock = threading.Lock()
 
     def run(self, batch: Floats) -> Floats:
-        """Feature maps (n, K, h, w) of prepared pictures (n, 3, height, width), as the engine alone would give them.
+        """Feature maps (n, K, h, w) of prepared pictures (n, channels, height, width), as the engine alone gives them.
 
         Raises what the engine raises for these pictures; another caller's pictures cannot make them fail.
         """

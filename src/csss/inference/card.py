@@ -6,10 +6,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from csss.foundation.errors import CsssError
+from csss.inference.card_data import STRICT, Sha256, Share
+from csss.inference.card_data import Ingredient as Ingredient
+from csss.inference.card_data import SourceFigures as SourceFigures
+from csss.inference.card_data import TrainingData as TrainingData
+from csss.inference.findings_rule import NO_FINDING, FindingsRule
 
 CARD_FILE = "card.json"
 MODEL_FILE = "model.onnx"
@@ -18,14 +23,10 @@ GOLDEN_FILE = "golden.npz"
 UNSTATED = "unstated"
 UNCERTAIN = "Uncertain"
 
-_STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, str_min_length=1)
 _NAME = r"^[a-z0-9][a-z0-9-]{0,59}$"
 _VERSION = r"^[0-9A-Za-z][0-9A-Za-z.]{0,29}$"
 _FILE = r"^[0-9A-Za-z_][0-9A-Za-z_.-]{0,63}$"
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Triple = tuple[float, float, float]
 Framing = Literal["whole", "lungs"]
 
 
@@ -49,23 +50,31 @@ class Risk(StrEnum):
         return tuple(Risk).index(self)
 
 
-@dataclass(frozen=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class InputSpec:
-    """What the network eats: float32 (n, 3, height_px, width_px), ``(grey / 255 - mean) / std``.
+    """What the network eats: float32 (n, channels, height_px, width_px), ``(grey / 255 - mean) / std``.
+
+    ``mean`` and ``std`` have a number per channel: one for "grey"; three for "grey-repeated-3", where the same grey
+    stands in for red, green and blue.
 
     With the framing "lungs" it is shown the part around the estimated lung fields, else the whole picture.
     """
 
     width_px: Annotated[int, Field(ge=32, le=1024)]
     height_px: Annotated[int, Field(ge=32, le=1024)]
-    colour: Literal["grey-repeated-3"]
+    colour: Literal["grey", "grey-repeated-3"]
     framing: Framing
     interpolation: Literal["bilinear"]
-    mean: Triple
-    std: Annotated[Triple, Field(description="above zero")]
+    mean: tuple[float, ...]
+    std: Annotated[tuple[float, ...], Field(description="above zero")]
+
+    @property
+    def channels(self) -> int:
+        """How many planes the network is shown."""
+        return 1 if self.colour == "grey" else 3
 
 
-@dataclass(frozen=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Coding:
     """A concept of a published terminology."""
 
@@ -74,7 +83,7 @@ class Coding:
     display: str
 
 
-@dataclass(frozen=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Label:
     """One class of the model: its name in the data, the words for people, its code and its risk."""
 
@@ -84,7 +93,7 @@ class Label:
     risk: Risk
 
 
-@dataclass(frozen=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Threshold:
     """The rule ``max p >= tau``, bound to the very weights it was derived for."""
 
@@ -95,12 +104,13 @@ class Threshold:
     for_head_sha256: Sha256
 
 
-@dataclass(frozen=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Calibration:
     """How logits become probabilities: ``softmax(logits * scale / temperature + bias)``.
 
     ``scale`` and ``bias`` hold one number per label for the method "vector" (vector scaling of Guo et
-    al. 2017, arXiv:1706.04599) and are empty otherwise.
+    al. 2017, arXiv:1706.04599) and are empty otherwise. For the task "findings" each label has a sigmoid of its
+    own in place of the softmax.
     """
 
     method: Literal["temperature", "vector", "identity"]
@@ -110,13 +120,12 @@ class Calibration:
     fitted_on: str
 
 
-@dataclass(frozen=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Conformal:
     """A label is in a picture's set when its probability reaches ``at_least`` (one number per label).
 
-    Fitted per class on the validation split, so that the true label of each class is in the set with at
-    least the stated coverage (Mondrian conformal prediction; Vovk 2012, arXiv:1209.2673). With
-    ``two_are_uncertain`` a set of two or more makes the result "Uncertain".
+    Fitted per class on the validation split, so that the true label of each class is in the set with at least the
+    stated coverage (Mondrian; Vovk 2012, arXiv:1209.2673). ``two_are_uncertain``: a set of two makes it "Uncertain".
     """
 
     coverage: Annotated[float, Field(gt=0.5, lt=1.0)]
@@ -125,22 +134,23 @@ class Conformal:
     two_are_uncertain: bool
 
 
-@dataclass(frozen=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class GateNeed:
     """The gate that a picture must pass before this model reads it, in the words of that gate's labels.
 
-    Pictures of ``accepts`` are read; ``phantoms`` are read and say so in every result; ``turned`` and
-    ``inverted`` are read but always "Uncertain"; anything else is refused.
+    Pictures of ``accepts`` are read; ``phantoms`` are read and say so in every result; ``turned`` and ``inverted``
+    are read but always "Uncertain"; anything else is refused. ``seal`` is that of the gate it was measured with.
     """
 
     model: Annotated[str, Field(pattern=_NAME)]
+    seal: Sha256
     accepts: Annotated[tuple[str, ...], Field(min_length=1)]
     phantoms: tuple[str, ...]
     turned: tuple[str, ...]
     inverted: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class OutOfDistribution:
     """Feature-space distance above which a picture is unlike anything the model was fitted on."""
 
@@ -149,7 +159,7 @@ class OutOfDistribution:
     operating_point: str
 
 
-@dataclass(frozen=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class RiskRule:
     """The risk is the highest of the labels with ``p >= plausible_from``, never below the floor when unsure."""
 
@@ -158,7 +168,7 @@ class RiskRule:
     rule: str
 
 
-@dataclass(frozen=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Explanation:
     """Whether this model's heat maps may be shown, and on which evidence."""
 
@@ -167,43 +177,7 @@ class Explanation:
     evidence: str
 
 
-@dataclass(frozen=True, slots=True, config=_STRICT)
-class SourceFigures:
-    """Test figures of one source of images; ``balanced_accuracy`` is over the labels it holds."""
-
-    source: str
-    images: Annotated[int, Field(ge=0)]
-    accuracy: Share
-    balanced_accuracy: Share
-
-
-@dataclass(frozen=True, slots=True, config=_STRICT)
-class TrainingData:
-    """What the weights were fitted on, and how they did on the part that was kept away."""
-
-    fingerprint_sha256: Sha256
-    description: str
-    train_images: Annotated[int, Field(ge=0)]
-    validation_images: Annotated[int, Field(ge=0)]
-    test_images: Annotated[int, Field(ge=0)]
-    test_accuracy: Share
-    test_balanced_accuracy: Share
-    test_macro_f1: Share
-    test_ece: Share
-    sources: tuple[SourceFigures, ...]
-
-
-@dataclass(frozen=True, slots=True, config=_STRICT)
-class Ingredient:
-    """One thing that went into the model, where it came from and under which terms."""
-
-    name: str
-    origin: str
-    licence: str
-    sha256: Sha256 | None
-
-
-@dataclass(frozen=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Replay:
     """How far the golden case may differ on another machine: each probability, and each cell of the heat map.
 
@@ -219,19 +193,19 @@ INT8_REPLAY = Replay(0.03, 0.2)
 """Measured: the shipped network in OpenVINO instead of ONNX Runtime differs by 0.010 and 0.094 on its golden case."""
 
 
-@dataclass(frozen=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class FileHash:
     name: Annotated[str, Field(pattern=_FILE)]
     sha256: Sha256
 
 
-@dataclass(frozen=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class ModelCard:
     """Everything that serving, the screen and the report need to know about one version of a model."""
 
     name: Annotated[str, Field(pattern=_NAME)]
     version: Annotated[str, Field(pattern=_VERSION)]
-    task: Literal["classify", "gate"]
+    task: Literal["classify", "gate", "findings"]
     purpose: Literal["patients", "comparison"]
     engine: Literal["onnx"]
     modalities: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -253,6 +227,7 @@ class ModelCard:
     phantom_trained: bool
     replay: Replay
     files: tuple[FileHash, ...]
+    findings: FindingsRule | None = None
 
     def label(self, name: str) -> Label | None:
         """The label called ``name``, or None (for "Uncertain")."""
@@ -267,13 +242,13 @@ _ADAPTER = TypeAdapter(ModelCard)
 
 
 def encode_card(card: ModelCard) -> bytes:
-    """The one spelling of a card: its content as indented JSON, then a seal over that content.
+    """The one spelling of a card: content as indented JSON, then its seal; no signature, a writer can seal anew."""
+    return _spell({**_content(card), "seal": seal_of(card)})
 
-    The seal (sha256 of the content) makes a flipped byte in the card itself visible, as the listed
-    hashes do for the other files. It is no signature: who can write the folder can seal it anew.
-    """
-    content = json.loads(_ADAPTER.dump_json(card))
-    return _spell({**content, "seal": _digest(_spell(content))})
+
+def seal_of(card: ModelCard) -> str:
+    """The sha256 of a card's content, and by the hashes in it of every file and of its gate."""
+    return _digest(_spell(_content(card)))
 
 
 def write_card(card: ModelCard, folder: Path) -> None:
@@ -285,7 +260,8 @@ def load_card(folder: Path) -> ModelCard:
     """The card of ``folder``, after its form, its seal, its threshold and every file's hash were checked.
 
     Raises CardError: ``card-missing``, ``card-unreadable``, ``card-invalid``, ``card-altered``,
-    ``label-duplicate``, ``threshold-stale``, ``file-unlisted``, ``file-missing``, ``file-altered``.
+    ``label-duplicate``, ``findings-for-comparison-only``, ``threshold-stale``, ``file-unlisted``,
+    ``file-missing``, ``file-altered``.
     """
     data = _read(folder / CARD_FILE)
     card = _parse(data)
@@ -293,6 +269,7 @@ def load_card(folder: Path) -> ModelCard:
         raise CardError(f"The card of {card.name} was changed after it was sealed.", code="card-altered")
     _check_labels(card)
     _check_lengths(card)
+    _check_findings(card)
     _check_files(card, folder)
     _check_threshold(card)
     return card
@@ -310,10 +287,10 @@ def read_listed(card: ModelCard, folder: Path, name: str) -> bytes:
 
 
 def _read(path: Path) -> bytes:
+    if not path.exists():
+        raise CardError(f"{path.parent.name} holds no {path.name}.", code="card-missing")
     try:
         return path.read_bytes()
-    except FileNotFoundError as error:
-        raise CardError(f"{path.parent.name} holds no {path.name}.", code="card-missing") from error
     except OSError as error:
         raise CardError(f"{path.name} cannot be read.", code="card-unreadable") from error
 
@@ -337,6 +314,9 @@ def _check_labels(card: ModelCard) -> None:
     names = [label.name for label in card.labels]
     if len(set(names)) != len(names) or UNCERTAIN in names:
         raise CardError("The labels of the card are not distinct.", code="label-duplicate")
+    if not len(card.input.mean) == len(card.input.std) == card.input.channels:
+        message = "The card is wrong at input: mean and std have one number for each channel."
+        raise CardError(message, code="card-invalid")
     if min(card.input.std) <= 0.0:
         raise CardError("The card is wrong at input.std: not above zero.", code="card-invalid")
 
@@ -352,6 +332,17 @@ def _check_lengths(card: ModelCard) -> None:
         raise CardError("The card is wrong at gate: a gate stands behind no other.", code="card-invalid")
 
 
+def _check_findings(card: ModelCard) -> None:
+    rule = card.findings
+    if (rule is None) is (card.task == "findings") or (rule and card.label(NO_FINDING)):
+        raise CardError("The card is wrong at findings: it does not fit task and labels.", code="card-invalid")
+    if rule and len(rule.present_from) != len(card.labels):
+        raise CardError("The card is wrong at findings: another number of labels.", code="card-invalid")
+    if rule and card.purpose != "comparison":
+        message = "A model of several findings is for comparison only: none reads for patients yet."
+        raise CardError(message, code="findings-for-comparison-only")
+
+
 def _check_files(card: ModelCard, folder: Path) -> None:
     for needed in (MODEL_FILE, HEAD_FILE, GOLDEN_FILE):
         if card.file_sha256(needed) is None:
@@ -364,8 +355,14 @@ def _check_threshold(card: ModelCard) -> None:
     threshold = card.threshold
     bound_to = (threshold.for_model_version, threshold.for_model_sha256, threshold.for_head_sha256)
     if bound_to != (card.version, card.file_sha256(MODEL_FILE), card.file_sha256(HEAD_FILE)):
-        message = "The threshold was derived for other weights; derive it again for these."
-        raise CardError(message, code="threshold-stale")
+        raise CardError("The threshold was derived for other weights; derive it again.", code="threshold-stale")
+
+
+def _content(card: ModelCard) -> dict[str, object]:
+    content: dict[str, object] = json.loads(_ADAPTER.dump_json(card))
+    if card.findings is None:
+        del content["findings"]  # cards that were sealed before there were findings keep their bytes
+    return content
 
 
 def _spell(content: object) -> bytes:

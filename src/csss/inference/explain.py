@@ -50,9 +50,9 @@ def name_regions(heat: Floats, lungs: LungFields | None = None) -> tuple[str, ..
     fields = lungs or fixed_fields()
     hot = grid >= _HOT * peak
     total = int(hot.sum())
-    zones = _zones(fields)
-    inside = {name: int((hot & zone).sum()) for name, zone in zones}
-    named = [name for name, zone in zones if inside[name] >= max(_COVERED_SHARE * min(total, int(zone.sum())), 1.0)]
+    zones = _zones(fields, hot)
+    named = [name for name, area, inside in zones if inside >= max(_COVERED_SHARE * min(total, area), 1.0)]
+    inside = {name: covered for name, _, covered in zones}
     named.sort(key=lambda name: -inside[name])
     near = _widen(fields.right | fields.left, GRID / (2.0 * max(heat.shape)))
     away = not named or 2 * int((hot & near).sum()) < total
@@ -74,16 +74,16 @@ def _on_grid(heat: Floats) -> Floats:
     return np.asarray(whole.resize((GRID, GRID), Image.Resampling.BILINEAR))
 
 
-def _zones(lungs: LungFields) -> tuple[tuple[str, NDArray[np.bool_]], ...]:
+def _zones(lungs: LungFields, hot: NDArray[np.bool_]) -> list[tuple[str, int, int]]:
+    """Name, area and hot area of each third of each lung field, in cells of the grid."""
     zones = []
     for side, field in (("right", lungs.right), ("left", lungs.left)):
-        rows = np.flatnonzero(field.any(axis=1))
-        ends = np.rint(np.linspace(rows[0], rows[-1] + 1, len(_ZONES) + 1)).astype(int)
+        areas, covered = field.sum(axis=1), (field & hot).sum(axis=1)
+        rows = np.flatnonzero(areas)
+        ends = np.rint(np.linspace(rows[0], rows[-1] + 1, len(_ZONES) + 1)).astype(int).tolist()
         for zone, start, stop in zip(_ZONES, ends, ends[1:], strict=False):
-            third = np.zeros_like(field)
-            third[start:stop] = field[start:stop]
-            zones.append((f"{side} {zone} zone", third))
-    return tuple(zones)
+            zones.append((f"{side} {zone} zone", int(areas[start:stop].sum()), int(covered[start:stop].sum())))
+    return zones
 
 
 def _widen(mask: NDArray[np.bool_], margin: float) -> NDArray[np.bool_]:

@@ -1,7 +1,7 @@
 """The small dense head on pooled features, in numpy: logits, and how far a picture is from the known."""
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,10 @@ class Head:
     directions: Floats
     class_means: Floats
     residual_scale: Floats
+    _lengths: Floats = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_lengths", np.linalg.norm(self.directions, axis=1))
 
     @property
     def feature_count(self) -> int:
@@ -55,8 +59,7 @@ class Head:
         inside = self.directions @ centred
         near = float(np.min(np.sum((self.class_means - inside) ** 2, axis=1))) / len(inside)
         length = float(centred @ centred)
-        basis = self.directions / np.linalg.norm(self.directions, axis=1, keepdims=True)
-        seen = basis @ centred
+        seen = inside / self._lengths
         rest = max(length - float(seen @ seen), 0.0) / float(self.residual_scale[0]) ** 2
         return float(np.sqrt(near + rest))
 

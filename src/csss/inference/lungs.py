@@ -186,8 +186,7 @@ def _measure_tilt(equal: Floats, thorax: _Thorax) -> float:
 
     Only places next to the one found are tried; between the angles tried the best is read off a parabola.
     """
-    places, _, patterns = _drawn_thoraces()
-    near = patterns[(np.abs(places - np.array(astuple(thorax))) <= _NEIGHBOURS).all(axis=1)]
+    near = _drawn_thoraces()[2][_neighbours(thorax)]
     picture = Image.fromarray(_resize(equal, 2 * _COARSE, Image.Resampling.BOX))
     hub = (2 * _COARSE * thorax.middle, _COARSE * (thorax.top + thorax.bottom))
 
@@ -206,6 +205,13 @@ def _measure_tilt(equal: Floats, thorax: _Thorax) -> float:
 
 
 @functools.cache
+def _neighbours(thorax: _Thorax) -> NDArray[np.intp]:
+    """The places of `_drawn_thoraces` next to one of them, and itself."""
+    places = _drawn_thoraces()[0]
+    return np.flatnonzero((np.abs(places - np.array(astuple(thorax))) <= _NEIGHBOURS).all(axis=1))
+
+
+@functools.cache
 def _drawn_thoraces() -> tuple[NDArray[np.float64], Floats, Floats]:
     """Every place a thorax may have (places, 4), how far it is from usual, its pattern (places, 24 * 24)."""
     pixels = _centres_of_pixels(_COARSE)
@@ -213,14 +219,22 @@ def _drawn_thoraces() -> tuple[NDArray[np.float64], Floats, Floats]:
     down = np.array([(top, bottom) for top in _TOPS for bottom in _BOTTOMS if bottom - top >= _LEAST_HEIGHT])
     columns = (pixels - across[:, :1]) / across[:, 1:]
     rows = (pixels - down[:, :1]) / (down[:, 1:] - down[:, :1])
-    drawing = _drawn_thorax()[_drawn_row(rows)[:, np.newaxis, :, np.newaxis], _drawn_column(columns)[:, np.newaxis, :]]
-    flat = drawing.reshape(len(down) * len(across), _COARSE**2)
-    bright, dark = (flat == 1).astype(np.float32), (flat == -1).astype(np.float32)
-    patterns = bright / bright.sum(axis=1, keepdims=True) - dark / dark.sum(axis=1, keepdims=True)
-    patterns /= np.sqrt((patterns**2).sum(axis=1, keepdims=True))
+    drawing, chosen = _drawn_thorax(), _drawn_column(columns)[:, np.newaxis, :]
+    # Height by height: all at once would need four times the memory that stays.
+    patterns = np.empty((len(down), len(across), _COARSE**2), dtype=np.float32)
+    for height, rows_of_one in zip(patterns, _drawn_row(rows), strict=True):
+        height[:] = _correlated(drawing[rows_of_one[:, np.newaxis], chosen].reshape(len(across), _COARSE**2))
     places = np.hstack([np.tile(across, (len(down), 1)), np.repeat(down, len(across), axis=0)])
     rarity = (((places - _USUAL) / _SPREAD) ** 2).sum(axis=1)
-    return places, rarity.astype(np.float32), patterns
+    return places, rarity.astype(np.float32), patterns.reshape(len(places), _COARSE**2)
+
+
+def _correlated(drawn: NDArray[np.int8]) -> Floats:
+    """Patterns (places, pixels) whose product with a picture is mean of bright less mean of dark, of unit length."""
+    bright, dark = (drawn == 1).astype(np.float32), (drawn == -1).astype(np.float32)
+    patterns: Floats = bright / bright.sum(axis=1, keepdims=True) - dark / dark.sum(axis=1, keepdims=True)
+    patterns /= np.sqrt((patterns**2).sum(axis=1, keepdims=True))
+    return patterns
 
 
 def _drawn_thorax() -> NDArray[np.int8]:
@@ -302,26 +316,37 @@ def _cheapest_ring(cost: Floats) -> NDArray[np.intp]:
     """For each of the two lungs one step per ray, neighbours at most one apart, of least cost: (2, rays).
 
     The ring is unrolled to one and a half rounds, and the middle of the path is kept: its loose ends tell no more.
+    The path grows from both ends at once and is joined in its middle.
     """
-    turns = _RAYS + _RAYS // 2
-    best = np.full((turns, 2, _STEPS + 2), np.inf, dtype=np.float32)
-    best[0, :, 1:-1] = cost[:, 0]
-    for turn in range(1, turns):
-        before = best[turn - 1]
-        beside = np.minimum(before[:, :-2], before[:, 2:])
-        beside += _STEP_COST
-        np.minimum(beside, before[:, 1:-1], out=beside)
-        np.add(beside, cost[:, turn % _RAYS], out=best[turn, :, 1:-1])
-    table = best.tolist()
+    half = _RAYS * 3 // 4
+    orders = np.stack([np.arange(half), np.arange(2 * half - 1, half - 1, -1)]) % _RAYS
+    costs = cost[:, orders].transpose(2, 1, 0, 3)
+    best = np.full((half, 2, 2, _STEPS + 2), np.inf, dtype=np.float32)
+    best[0, ..., 1:-1] = costs[0]
+    for turn in range(1, half):
+        np.add(_reached(best[turn - 1]), costs[turn], out=best[turn, ..., 1:-1])
+    forward, backward = best[-1]
+    joined = forward[:, 1:-1] + _reached(backward)
+    table, rays = best.tolist(), orders.tolist()
     ring = np.zeros((2, _RAYS), dtype=np.intp)
-    for lung in range(2):
-        at = 1 + int(best[-1, lung, 1:-1].argmin())
-        for turn in range(turns - 1, _RAYS // 4 - 1, -1):
-            if turn < turns - _RAYS // 4:
-                ring[lung, turn % _RAYS] = at - 1
-            row = table[turn - 1][lung]
-            at = min((row[at], at), (row[at - 1] + _STEP_COST, at - 1), (row[at + 1] + _STEP_COST, at + 1))[1]
+    for lung, step in enumerate(joined.argmin(axis=1).tolist()):
+        for end, start in enumerate((1 + step, _cheapest_beside(table[-1][1][lung], 1 + step))):
+            at = start
+            for turn in range(half - 1, _RAYS // 4 - 1, -1):
+                ring[lung, rays[end][turn]] = at - 1
+                at = _cheapest_beside(table[turn - 1][end][lung], at)
     return ring
+
+
+def _reached(before: Floats) -> Floats:
+    """The least cost (..., steps) at which each step is reached from those (..., 1 + steps + 1) of the ray before."""
+    beside: Floats = np.minimum(before[..., :-2], before[..., 2:])
+    beside += _STEP_COST
+    return np.minimum(beside, before[..., 1:-1], out=beside)
+
+
+def _cheapest_beside(row: list[float], at: int) -> int:
+    return min((row[at], at), (row[at - 1] + _STEP_COST, at - 1), (row[at + 1] + _STEP_COST, at + 1))[1]
 
 
 def _fill(outline: NDArray[np.float64]) -> NDArray[np.bool_]:

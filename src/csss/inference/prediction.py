@@ -59,13 +59,15 @@ class GateVerdict:
 class Prediction:
     """The full answer: ``label`` is a label's name or "Uncertain", ``top_label`` the likeliest label.
 
-    ``confidence`` is the largest of ``probabilities``; ``heat`` float32 (h, w) in [0, 1] explains
+    ``confidence`` is its probability; ``heat`` float32 (h, w) in [0, 1] explains
     ``top_label`` and covers the whole picture (None when the model's maps may not be shown);
     ``input_sha256`` is the hash of the decoded pixels; ``stage_ms`` are wall-clock milliseconds.
     ``ood_distance`` is the feature-space distance that was compared with ``ood_limit``.
     ``conformal_set`` are the labels that cannot be ruled out at the stated ``coverage``; ``quality`` is
     what the checks of the picture found; ``gate`` what it was taken for; ``phantom`` tells that it is a
-    drawing of this product and no picture of a person. ``calibration`` names the method.
+    drawing of this product and no picture of a person. ``calibration`` names the method. For a model of independent
+    findings ``label`` may also be "No Finding", ``tau`` is the threshold of ``top_label``, and ``findings`` are all
+    labels that reach their own thresholds, the most urgent first.
     """
 
     label: str
@@ -91,6 +93,7 @@ class Prediction:
     model_sha256: str
     calibration: str
     stage_ms: tuple[tuple[Stage, float], ...]
+    findings: tuple[str, ...] = ()
 
 
 def raise_threshold(prediction: Prediction, tau: float, *, floor: Risk) -> Prediction:

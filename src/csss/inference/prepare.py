@@ -14,13 +14,24 @@ from csss.inference.card import InputSpec
 from csss.inference.framing import WHOLE, Frame, frame_lungs
 from csss.inference.lungs import estimate_lungs
 
+SMALL_PX = 448
+"""The shorter side of a picture's small copy is at least this long: twice the side of what most networks eat."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """What models are shown: ``grey`` uint8 (rows, columns) as on the screen; ``sha256`` of the decoded pixels."""
+    """What models are shown: ``grey`` uint8 (rows, columns) as on the screen; ``sha256`` of the decoded pixels.
+
+    ``small`` is ``grey`` reduced by a whole factor, or itself: what looks at the picture in little starts from there.
+    """
 
     grey: NDArray[np.uint8]
+    small: NDArray[np.uint8]
     sha256: str
+
+    def for_side(self, side_px: int) -> NDArray[np.uint8]:
+        """The smaller of the two that may be reduced to ``side_px`` without a loss that one would see."""
+        return self.small if min(self.small.shape) >= 2 * side_px else self.grey
 
 
 def open_picture(volume: Volume) -> Picture:
@@ -28,16 +39,22 @@ def open_picture(volume: Volume) -> Picture:
 
     Raises Unprocessable ``one-picture-needed`` for a volume of several frames or slices.
     """
-    return Picture(display_grey(volume), pixel_sha256(volume))
+    grey = display_grey(volume)
+    return Picture(grey, _reduce(grey), pixel_sha256(volume))
 
 
 def prepare(volume: Volume, spec: InputSpec) -> NDArray[np.float32]:
-    """One picture as float32 (1, 3, height_px, width_px): display window, grey, framing, resize, normalise.
+    """One picture as float32 (1, channels, height_px, width_px): display window, grey, framing, resize, normalise.
 
     Raises Unprocessable ``one-picture-needed`` for a volume of several frames or slices.
     """
-    grey = display_grey(volume)
-    return prepare_grey(grey, spec, choose_frame(grey, spec))
+    picture = open_picture(volume)
+    return prepare_picture(picture, spec, choose_frame(picture.small, spec))
+
+
+def prepare_picture(picture: Picture, spec: InputSpec, frame: Frame = WHOLE) -> NDArray[np.float32]:
+    """The part ``frame`` of ``picture`` as float32 (1, channels, height_px, width_px)."""
+    return prepare_grey(picture.for_side(max(spec.width_px, spec.height_px)), spec, frame)
 
 
 def display_grey(volume: Volume) -> NDArray[np.uint8]:
@@ -49,7 +66,7 @@ def display_grey(volume: Volume) -> NDArray[np.uint8]:
 
 
 def prepare_grey(grey: NDArray[np.uint8], spec: InputSpec, frame: Frame = WHOLE) -> NDArray[np.float32]:
-    """The part ``frame`` of a grey picture uint8 (rows, columns) as float32 (1, 3, height_px, width_px)."""
+    """The part ``frame`` of a grey picture uint8 (rows, columns) as float32 (1, channels, height_px, width_px)."""
     # Of 256 greys there are 256 results: looking them up is eight times cheaper and gives the same bits.
     return np.take(_normalised_greys(spec.mean, spec.std), stretch(grey, spec, frame), axis=1)[np.newaxis]
 
@@ -72,9 +89,14 @@ def choose_frame(grey: NDArray[np.uint8], spec: InputSpec) -> Frame:
     return frame_lungs(estimate_lungs(grey)) if spec.framing == "lungs" else WHOLE
 
 
+def _reduce(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    factor = min(grey.shape) // SMALL_PX
+    return grey if factor < 2 else np.asarray(Image.fromarray(grey).reduce(factor))
+
+
 @functools.lru_cache(maxsize=16)
 def _normalised_greys(mean: tuple[float, ...], std: tuple[float, ...]) -> NDArray[np.float32]:
-    """(grey / 255 - mean) / std of every grey 0..255, float32 (3, 256)."""
+    """(grey / 255 - mean) / std of every grey 0..255, float32 (channels, 256)."""
     greys = np.arange(256, dtype=np.float32) / np.float32(255.0)
-    middle, spread = (np.array(values, dtype=np.float32).reshape(3, 1) for values in (mean, std))
+    middle, spread = (np.array(values, dtype=np.float32).reshape(-1, 1) for values in (mean, std))
     return (greys - middle) / spread

@@ -13,13 +13,15 @@ from csss.foundation.errors import CsssError, NotFound, Unprocessable
 from csss.imaging.limits import Limits
 from csss.imaging.sniff import HEAD_BYTES, FileKind, sniff
 from csss.imaging.volume import Volume
-from csss.inference.prediction import Prediction, Stage
+from csss.inference.card import Risk
+from csss.inference.prediction import Prediction, Stage, raise_threshold
 from csss.inference.shelf import Model, Shelf, accepts
 
 COLUMNS = (
     "file",
     "label",
     "top_label",
+    "findings",
     "confidence",
     "threshold",
     "uncertain",
@@ -31,6 +33,7 @@ COLUMNS = (
     "quality",
     "gate",
     "phantom",
+    "phantom_trained",
     "risk",
     "regions",
     "probabilities",
@@ -65,6 +68,7 @@ class FileReading:
 
     ``sha256`` is the hash of the file's bytes, None when they could not be read. ``stage_ms`` are the
     wall-clock milliseconds of read, decode, prepare, model and explain, as far as the file came.
+    ``phantom_trained`` says that the model was made from drawn phantoms.
     """
 
     file: str
@@ -73,6 +77,7 @@ class FileReading:
     prediction: Prediction | None
     error: FileError | None
     stage_ms: tuple[tuple[Stage, float], ...]
+    phantom_trained: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,13 +85,14 @@ class FileReader:
     """Reads one file after the other with ``model``.
 
     ``modality`` and ``body_part`` are taken for files that do not state their own; a file that states
-    another kind gets the error ``no-model-fits``.
+    another kind gets the error ``no-model-fits``. ``site_tau`` can raise the model's threshold, never lower it.
     """
 
     model: Model
     decoder: Decoder
     modality: str = "DX"
     body_part: str = "CHEST"
+    site_tau: float | None = None
 
     def read(self, file: Path) -> FileReading:
         """What came of ``file``; every refusal is a reading with its error code, never an exception."""
@@ -101,10 +107,19 @@ class FileReader:
             volume = self.decoder.decode(data, kind)
             stages.append((Stage.DECODE, 1000.0 * (perf_counter() - loaded)))
             _check_fits(volume, self.model, self.modality, self.body_part)
-            prediction = self.model.predict(volume)
+            prediction = self._predict(volume)
         except CsssError as error:
             return FileReading(str(file), sha256, None, None, FileError(error.code, error.message), tuple(stages))
-        return FileReading(str(file), sha256, volume, prediction, None, (*stages, *prediction.stage_ms))
+        phantom_trained = self.model.card.phantom_trained
+        return FileReading(
+            str(file), sha256, volume, prediction, None, (*stages, *prediction.stage_ms), phantom_trained
+        )
+
+    def _predict(self, volume: Volume) -> Prediction:
+        prediction = self.model.predict(volume)
+        if self.site_tau is None or self.site_tau <= prediction.tau:
+            return prediction
+        return raise_threshold(prediction, self.site_tau, floor=Risk(self.model.card.risk.floor_when_uncertain))
 
 
 def predict_files(
@@ -195,6 +210,7 @@ def _content(reading: FileReading) -> dict[str, object]:
         "file": reading.file,
         "label": prediction.label,
         "top_label": prediction.top_label,
+        "findings": list(prediction.findings),
         "confidence": prediction.confidence,
         "probabilities": dict(prediction.probabilities),
         "threshold": prediction.tau,
@@ -207,6 +223,7 @@ def _content(reading: FileReading) -> dict[str, object]:
         "quality": [asdict(finding) for finding in prediction.quality],
         "gate": asdict(prediction.gate) if prediction.gate else None,
         "phantom": prediction.phantom,
+        "phantom_trained": reading.phantom_trained,
         "risk": prediction.risk,
         "regions": list(prediction.regions),
         "model": prediction.model,

@@ -1,6 +1,8 @@
 """The models on disk, found by their cards, opened once, and replayed against their golden case."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -21,12 +23,14 @@ from csss.inference.card import (
     Replay,
     load_card,
     read_listed,
+    seal_of,
 )
 from csss.inference.engines import Engine, EngineChoice, count_lanes
+from csss.inference.engines.proof import Proof
 from csss.inference.gate import UNGATED, Admission, admit, verdict_of
 from csss.inference.golden import Golden, read_golden
 from csss.inference.head import Head, read_head
-from csss.inference.prediction import Prediction, Stage, join_stages
+from csss.inference.prediction import InferenceRefused, Prediction, Stage, join_stages
 from csss.inference.prepare import Picture, open_picture
 from csss.inference.tasks import TASKS
 
@@ -51,12 +55,15 @@ class Model:
 
     def __init__(self, card: ModelCard, folder: Path, threads: int, engines: EngineChoice) -> None:
         self.card = card
+        self.seal = seal_of(card)
         self.folder = folder
         self.gate: Model | None = None
         self._threads = threads
         self._engines = engines
         self._lock = threading.Lock()
         self._opened: _Opened | None = None
+        self._proof = Proof() if card.name in engines.remote else None
+        self._proving = threading.Lock()
 
     def open(self) -> None:
         """Open the network, and that of the gate, now instead of at the first prediction.
@@ -78,6 +85,32 @@ class Model:
 
         Raises NotThisKind, InferenceRefused, Unprocessable, CardError.
         """
+        self.prove()
+        return self._predict(volume)
+
+    def prove(self) -> None:
+        """Replay the golden case where the network runs on another machine and the last proof is old or was lost.
+
+        The server is asked anew what it has. Raises InferenceRefused, CardError (``golden-differs``).
+        """
+        if self.gate is not None:
+            self.gate.prove()
+        proof = self._proof
+        if proof is None or not proof.is_due():
+            return
+        with self._proving:
+            if not proof.is_due():
+                return
+            if (refused := proof.recent_refusal()) is not None:
+                raise refused
+            self.close()
+            try:
+                self._compare_golden()
+            except CsssError as problem:
+                proof.refuse(problem)
+                raise
+
+    def _predict(self, volume: Volume) -> Prediction:
         started = perf_counter()
         picture = open_picture(volume)
         opened = perf_counter()
@@ -90,12 +123,14 @@ class Model:
         return replace(prediction, stage_ms=join_stages(tuple(stages), prediction.stage_ms))
 
     def features(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The network's bare feature maps (n, K, h, w) of prepared pictures (n, 3, height, width): no statement.
+        """The network's bare feature maps (n, K, h, w) of prepared pictures (n, channels, height, width): no statement.
 
         For another site that runs this network from afar and holds the head, gate and rules itself.
         Raises InferenceRefused, CardError.
         """
-        return self._open().engine.run(batch)
+        self.prove()
+        with self._losing_proof():
+            return self._open().engine.run(batch)
 
     def _admit(self, picture: Picture) -> Admission:
         if self.card.gate is None:
@@ -106,7 +141,18 @@ class Model:
 
     def _run(self, picture: Picture, admission: Admission) -> Prediction:
         opened = self._open()
-        return TASKS[self.card.task](picture, self.card, opened.head, opened.engine, admission)
+        with self._losing_proof():
+            return TASKS[self.card.task](picture, self.card, opened.head, opened.engine, admission)
+
+    @contextmanager
+    def _losing_proof(self) -> Iterator[None]:
+        """A server that fails may be another one, or have another network, when it answers again."""
+        try:
+            yield
+        except InferenceRefused as problem:
+            if self._proof is not None and problem.code.startswith("remote-"):
+                self._proof.lose()
+            raise
 
     def replay_golden(self) -> None:
         """Predict the golden case again and compare. Raises CardError ``golden-differs``.
@@ -114,16 +160,21 @@ class Model:
         Probabilities and heat map may differ by what the card allows for another processor's rounding, far
         less than another model or another preprocessing does.
         """
-        golden = read_golden(self._read(GOLDEN_FILE))
         try:
-            prediction = self.predict(golden.volume())
+            self._compare_golden()
         except CardError:
             raise
         except CsssError as error:
             raise CardError(f"The golden case is refused: {error.message}", code="golden-differs") from error
+
+    def _compare_golden(self) -> None:
+        golden = read_golden(self._read(GOLDEN_FILE))
+        prediction = self._predict(golden.volume())
         if not _agree(golden, prediction, self.card.replay):
             message = f"{self.card.name} {self.card.version} does not give its golden result on this machine."
             raise CardError(message, code="golden-differs")
+        if self._proof is not None:
+            self._proof.give()
 
     def _open(self) -> _Opened:
         with self._lock:
@@ -207,15 +258,8 @@ class Shelf:
         return self.problems + tuple(failed)
 
     def _find_gates(self) -> None:
-        """Give each model the newest version of its gate; one without a fitting gate is not served.
-
-        A newest version that did not pass its checks counts: the one below it is not asked in its place.
-        """
-        gates = {model.card.name: model for model in sorted(self.models, key=_version_key) if _is_gate(model.card)}
-        refused = [problem.folder.partition("/") for problem in self.problems]
-        for name, _, version in refused:
-            if name in gates and version_order(version) > _version_key(gates[name]):
-                del gates[name]
+        """Give each model the very gate that its card names; one without it is not served."""
+        gates = [model for model in self.models if _is_gate(model.card)]
         served: list[Model] = []
         problems: list[ShelfProblem] = []
         for model in self.models:
@@ -267,13 +311,17 @@ def _strangers(models: list[Model], engines: EngineChoice) -> tuple[ShelfProblem
     return tuple(ShelfProblem(name, "remote-unknown", message) for name in engines.remote if name not in known)
 
 
-def _fitting_gate(card: ModelCard, gates: dict[str, Model]) -> Model | None:
+def _fitting_gate(card: ModelCard, gates: list[Model]) -> Model | None:
     need = card.gate
     if need is None:
         return None
-    gate = gates.get(need.model)
-    if gate is None:
+    named_so = [gate for gate in gates if gate.card.name == need.model]
+    if not named_so:
         raise CardError(f"{card.name} is never asked without the gate {need.model}.", code="gate-missing")
+    gate = next((gate for gate in named_so if gate.seal == need.seal), None)
+    if gate is None:
+        message = f"{card.name} was measured with another {need.model} than the one that stands here."
+        raise CardError(message, code="gate-mismatch")
     named = (*need.accepts, *need.phantoms, *need.turned, *need.inverted)
     unknown = [name for name in named if gate.card.label(name) is None]
     if unknown:

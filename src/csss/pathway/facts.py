@@ -9,7 +9,6 @@ from sqlalchemy import select
 from csss.findings.analyse import REASON_TEXT, quality_finding
 from csss.findings.tables import Analysis
 from csss.foundation.work import Work
-from csss.imaging.quality import words
 from csss.inference.prediction import UncertainReason
 from csss.pathway.moves import sign_offs
 from csss.pathway.states import Step
@@ -147,7 +146,7 @@ def _ai(row: Analysis | None) -> AiFacts | None:
         uncertain_reasons=tuple(f"Uncertain: {REASON_TEXT.get(reason, reason)}." for reason in row.uncertain_reasons),
         risk=row.risk,
         regions=tuple(row.regions),
-        quality=tuple(words(quality_finding(entry)) for entry in row.quality),
+        quality=tuple(quality_finding(entry).words for entry in row.quality),
         not_ruled_out=tuple(row.label_texts.get(name, name) for name in row.conformal_set),
         coverage=row.coverage,
         phantom_trained=row.phantom_trained,

@@ -61,7 +61,7 @@ def analyse(work: Work, case_id: UUID, *, shelf: Shelf, thresholds: Thresholds) 
         detail={"model": row.model, "version": row.model_version, "uncertain": row.uncertain, "tau": row.tau},
     )
     beside = shadows(standing, chosen.model, shelf=shelf, modality=study.modality, body_part=study.body_part)
-    request_shadows(work, row, beside)
+    request_shadows(work, row, standing, beside)
 
 
 def retry_ai(work: Work, actor: Actor, *, case_id: UUID, expected_version: int | None = None) -> Case:

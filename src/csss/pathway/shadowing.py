@@ -12,8 +12,9 @@ from csss.accounts.actor import Actor
 from csss.accounts.permissions import Action, Relation, require
 from csss.findings import analyse as findings
 from csss.findings import choices, shadowed
+from csss.findings.decisions import Shadow
 from csss.findings.shadowed import ShadowAnalysis, ShadowState
-from csss.findings.standing import ModelNotAvailable, find
+from csss.findings.standing import ModelNotAvailable, Standing, check_same, find
 from csss.findings.tables import Analysis
 from csss.foundation.database import lock_name
 from csss.foundation.errors import CsssError
@@ -29,25 +30,39 @@ from csss.studies.tables import Instance
 
 SHADOW = "shadow"
 GIVE_WAY = timedelta(seconds=10)
+MAX_CRASHES = 2
+"""So often a worker may die of a shadow. Fewer than a case has attempts: one that was read beside is read at last."""
 
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """A picture on which the two differ; ``case`` only where this person may open it, ``at`` is when it was read."""
+    """A picture on which the two differ, of a released case that this person may open; ``at`` is when it was read."""
 
     at: datetime
     active: str
     active_confidence: float
     shadow: str
     shadow_confidence: float
-    case: Case | None
+    case: Case
 
 
-def request_shadows(work: Work, analysis: Analysis, versions: Iterable[tuple[str, str]]) -> None:
-    """Ask that shadows read what ``analysis`` has read; they begin when this transaction, the case's, is done."""
+def request_shadows(work: Work, analysis: Analysis, standing: Standing, versions: Iterable[tuple[str, str]]) -> None:
+    """Ask that shadows read what ``analysis`` has read; they begin when this transaction, the case's, is done.
+
+    One that has given up (see `has_given_up`) is not asked.
+    """
     for model, version in versions:
+        shadow = standing.of(model).shadow
+        if shadow is None or has_given_up(work, model, shadow):
+            continue
         row = shadowed.ask(work, analysis, model=model, version=version)
         work.jobs.request(SHADOW, row.id)
+
+
+def has_given_up(work: Work, model: str, shadow: Shadow) -> bool:
+    """Tell whether workers died of a shadow so often since it was started that it is asked no more."""
+    crashes = shadowed.count_broken_off(work, model=model, version=shadow.version, since=shadow.since)
+    return crashes >= MAX_CRASHES
 
 
 def run_shadow(work: Work, shadow_id: UUID, *, shelf: Shelf, thresholds: Thresholds) -> None:
@@ -59,11 +74,15 @@ def run_shadow(work: Work, shadow_id: UUID, *, shelf: Shelf, thresholds: Thresho
     lock_name(work.session, "shadow-run")
     row = work.session.get_one(ShadowAnalysis, shadow_id)
     if row.state is ShadowState.RUNNING:
-        shadowed.fail(work, row, "broken-off")
+        shadowed.fail(work, row, shadowed.BROKEN_OFF)
     if row.state is not ShadowState.ASKED:
         return
-    if choices.standing(work).of(row.model).shadow != row.model_version:
+    shadow = choices.standing(work).of(row.model).shadow
+    if shadow is None or shadow.version != row.model_version:
         shadowed.fail(work, row, "shadow-stopped")
+        return
+    if has_given_up(work, row.model, shadow):
+        shadowed.fail(work, row, "shadow-given-up")
         return
     if _has_waiting_cases(work) or shadowed.is_running(work):
         raise RetryLater(work.clock.now() + GIVE_WAY, "others go first")
@@ -75,6 +94,7 @@ def run_shadow(work: Work, shadow_id: UUID, *, shelf: Shelf, thresholds: Thresho
         model = find(shelf, row.model, row.model_version)
         if model is None:
             raise ModelNotAvailable("The shadow is not served here.")
+        check_same(model, shadow.seal)
         own = {(entry.model, entry.version): entry.tau for entry in thresholds}
         prediction = findings.predict(work, instance, model, site_tau=own.get((row.model, row.model_version)))
     except CsssError as problem:
@@ -95,14 +115,18 @@ def _has_waiting_cases(work: Work) -> bool:
 def disagreements(work: Work, actor: Actor, *, model: str, version: str, limit: int) -> list[Disagreement]:
     """Return the latest pictures on which a shadow and the version that spoke differ; the look is audited.
 
-    Nothing of a row leads to a person, but for released cases that this administrator approved. A case that still
-    awaits approval is not linked: what a shadow said must not colour a release.
+    Only of released cases that this administrator approved: of all others administrators see aggregates. A case that
+    still awaits approval is not among them: what a shadow said must not colour a release.
     """
     require(actor, Action.MANAGE_MODELS)
+    released = select(Case).where(Case.state == State.REPORT_READY)
+    own = related(released, actor, Relation.AWAITING_APPROVAL).subquery()
     rows = work.session.execute(
-        select(ShadowAnalysis, Analysis)
+        select(ShadowAnalysis, Analysis, Case)
         .join(Analysis, Analysis.id == ShadowAnalysis.analysis_id)
+        .join(Case, Case.analysis_id == Analysis.id)
         .where(
+            Case.id.in_(select(own.c.id)),
             ShadowAnalysis.model == model,
             ShadowAnalysis.model_version == version,
             ShadowAnalysis.state == ShadowState.DONE,
@@ -111,7 +135,6 @@ def disagreements(work: Work, actor: Actor, *, model: str, version: str, limit: 
         .order_by(ShadowAnalysis.id.desc())
         .limit(limit)
     ).all()
-    cases = _released_cases(work, actor, [row[1].id for row in rows])
     audit.record(
         work,
         "model.agreement_viewed",
@@ -119,16 +142,10 @@ def disagreements(work: Work, actor: Actor, *, model: str, version: str, limit: 
         actor_role=actor.role,
         detail={"model": model, "version": version, "count": len(rows)},
     )
-    return [_disagreement(shadow, analysis, cases.get(analysis.id)) for shadow, analysis in rows]
+    return [_disagreement(*row) for row in rows]
 
 
-def _released_cases(work: Work, actor: Actor, analysis_ids: list[UUID]) -> dict[UUID, Case]:
-    released = select(Case).where(Case.analysis_id.in_(analysis_ids), Case.state == State.REPORT_READY)
-    query = related(released, actor, Relation.AWAITING_APPROVAL)
-    return {case.analysis_id: case for case in work.session.scalars(query) if case.analysis_id is not None}
-
-
-def _disagreement(shadow: ShadowAnalysis, analysis: Analysis, case: Case | None) -> Disagreement:
+def _disagreement(shadow: ShadowAnalysis, analysis: Analysis, case: Case) -> Disagreement:
     return Disagreement(
         at=analysis.at,
         active=_answer(analysis.label, analysis.top_label),

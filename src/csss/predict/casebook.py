@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from csss.inference.metrics import NO_LABEL, Cases
+from csss.inference.metrics import NO_LABEL, Cases, Summary, summarise
 from csss.inference.prediction import Prediction
 from csss.inference.read_files import FileReading
 from csss.predict.labels import Truth
@@ -61,6 +61,10 @@ class Casebook:
             group=np.array(self._groups, dtype=np.str_),
             sets=None if self._without_sets else sets,
         )
+
+    def summary(self) -> Summary:
+        """What was measured of everything added so far."""
+        return summarise(self.cases())
 
     def _add_prediction(self, prediction: Prediction) -> None:
         self._stated.append(NO_LABEL if prediction.uncertain else self._place[prediction.label])

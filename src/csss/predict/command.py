@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TextIO
 
 from csss.foundation.errors import Unprocessable
+from csss.foundation.thresholds import Thresholds, threshold_of
 from csss.inference.card import MODEL_FILE, ModelCard
 from csss.inference.engines import EngineChoice
-from csss.inference.metrics import summarise
 from csss.inference.packaged import packaged_models
 from csss.inference.read_files import COLUMNS, FileReading, to_json, to_row, walk_files
 from csss.inference.shelf import Model, Shelf
 from csss.predict.casebook import Casebook
-from csss.predict.labels import GivenFile, Match, choose_split, demand_known, match, read_truths
+from csss.predict.findings_book import FindingsBook
+from csss.predict.labels import GivenFile, Match, choose_split, demand_findings, demand_known, match, read_truths
 from csss.predict.progress import Progress
 from csss.predict.summary import Report, in_words, to_document
 from csss.predict.workers import ReadingPlan, read_here, read_in_processes
@@ -41,6 +42,7 @@ class PredictOptions:
     split: str | None = None
     summary: Path | None = None
     engines: EngineChoice = field(default_factory=EngineChoice)
+    thresholds: Thresholds = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,8 @@ def run_predict(options: PredictOptions, output: TextIO, notes: TextIO) -> int:
     """Run the command; ``output`` gets the results, ``notes`` the progress and what does not fit together.
 
     Returns 0, or 1 when a file was not read or files and labels do not fit together. Raises CsssError when
-    nothing can be read at all: an unknown model, unusable labels, a place that cannot be written.
+    nothing can be read at all: an unknown model, a threshold that the site set for another version, unusable
+    labels, a place that cannot be written.
     """
     model = Shelf(options.models or packaged_models(), engines=options.engines).model(options.model)
     work = _plan_work(options, model.card)
@@ -86,10 +89,12 @@ def _in_words(reading: FileReading) -> str:
         return f"{reading.file}: not read, {error.message} ({error.code})" if error else f"{reading.file}: not read"
     shares = ", ".join(f"{name} {share:.3f}" for name, share in result.probabilities)
     reasons = f" because of {', '.join(result.uncertain_reasons)}" if result.uncertain else ""
-    text = f"{reading.file}: {result.label}{reasons} (threshold {result.tau:.2f}; {shares})"
+    stated = ", ".join(result.findings) if result.findings and not result.uncertain else result.label
+    text = f"{reading.file}: {stated}{reasons} (threshold {result.tau:.2f}; {shares})"
     if result.quality:
         text += f", picture quality: {', '.join(finding.check for finding in result.quality)}"
-    return text + (", a phantom and no picture of a person" if result.phantom else "")
+    text += ", a phantom and no picture of a person" if result.phantom else ""
+    return text + (", by a model that was made from phantoms" if reading.phantom_trained else "")
 
 
 def _legible(text: str) -> str:
@@ -102,9 +107,9 @@ def _read_all(
     card: ModelCard,
     write: Callable[[FileReading], None],
     progress: Progress,
-) -> tuple[Casebook, int]:
+) -> tuple[Casebook | FindingsBook, int]:
     """Read and write every file; return the labelled ones, and how many files were not read."""
-    book, failed = Casebook(tuple(label.name for label in card.labels)), 0
+    book, failed = _new_book(card), 0
     with closing(_readings(options, work.files, card)) as readings:
         for file, reading in zip(work.files, readings, strict=True):
             failed += reading.error is not None
@@ -116,6 +121,10 @@ def _read_all(
             progress.advance()
     progress.clear()
     return book, failed
+
+
+def _new_book(card: ModelCard) -> Casebook | FindingsBook:
+    return FindingsBook(card) if card.findings else Casebook(tuple(label.name for label in card.labels))
 
 
 def _readings(options: PredictOptions, files: Sequence[Path], card: ModelCard) -> Generator[FileReading]:
@@ -130,11 +139,13 @@ def _readings(options: PredictOptions, files: Sequence[Path], card: ModelCard) -
         body_part=options.body_part.upper(),
         heat_maps=options.heat_maps,
         engines=options.engines,
+        site_tau=threshold_of(options.thresholds, card.name, card.version),
     )
     return read_in_processes(files, plan, options.jobs) if options.jobs > 1 else read_here(files, plan)
 
 
 def _plan_work(options: PredictOptions, card: ModelCard) -> _Work:
+    threshold_of(options.thresholds, card.name, card.version)  # a stale one is told before anything is written
     if options.labels is None:
         if options.split is not None or options.summary is not None:
             raise Unprocessable("--split and --summary need --labels.", code="labels-needed")
@@ -145,7 +156,8 @@ def _plan_work(options: PredictOptions, card: ModelCard) -> _Work:
     if options.split is not None:
         matched = choose_split(matched, truths, options.split)
         truths = tuple(truth for truth in truths if truth.split == options.split)
-    demand_known(truths, tuple(label.name for label in card.labels), card.name)
+    demand = demand_findings if card.findings else demand_known
+    demand(truths, tuple(label.name for label in card.labels), card.name)
     return _Work(
         tuple(file.path for file in given if options.split is None or file.path in matched.truths),
         matched,
@@ -164,15 +176,16 @@ def _find_files(options: PredictOptions) -> list[GivenFile]:
     ]
 
 
-def _report(options: PredictOptions, model: Model, matched: Match, book: Casebook) -> Report:
+def _report(options: PredictOptions, model: Model, matched: Match, book: Casebook | FindingsBook) -> Report:
     return Report(
         model=model.card.name,
         version=model.card.version,
         model_sha256=model.card.file_sha256(MODEL_FILE) or "",
         labels_file=str(options.labels),
         split=options.split,
-        summary=summarise(book.cases()),
+        summary=book.summary(),
         refusals=book.refusals,
+        phantom_trained=model.card.phantom_trained,
         unlabelled=tuple(map(str, matched.unlabelled)),
         ambiguous=tuple(map(str, matched.ambiguous)),
         missing=tuple(truth.file for truth in matched.missing),

@@ -8,23 +8,33 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from csss.foundation.errors import NotFound, Unprocessable
+from csss.inference.findings_rule import NO_FINDING
 
 _FILE = ("file", "path", "filename")
 _LABEL = ("label",)
 _SOURCE = ("source",)
 _GROUP = ("split_group", "group", "patient_id")
 _SPLIT = ("split",)
+_SEPARATOR = "|"
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """One row of a manifest: ``file`` as it is written there, ``group`` what belongs together (a patient)."""
+    """One row of a manifest: ``file`` as it is written there, ``group`` what belongs together (a patient).
+
+    ``label`` joins several findings with "|".
+    """
 
     file: str
     label: str
     source: str
     group: str
     split: str
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Every finding of the file; one of a file with a single label."""
+        return tuple(self.label.split(_SEPARATOR))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +109,19 @@ def demand_known(truths: Iterable[Truth], labels: Sequence[str], model: str) -> 
     if unknown:
         named = ", ".join(f'"{label}" ({count})' for label, count in sorted(unknown.items()))
         message = f"{model} does not know these labels: {named}. It knows: {', '.join(labels)}."
+        raise Unprocessable(message, code="labels-unknown")
+
+
+def demand_findings(truths: Iterable[Truth], labels: Sequence[str], model: str) -> None:
+    """The same for a ``model`` of several findings: "A|B", or "No Finding" alone."""
+    unknown = Counter(
+        truth.label
+        for truth in truths
+        if truth.label != NO_FINDING and (set(truth.labels) - set(labels) or len(set(truth.labels)) < len(truth.labels))
+    )
+    if unknown:
+        named = ", ".join(f'"{label}" ({count})' for label, count in sorted(unknown.items()))
+        message = f'{model} does not know these labels: {named}. It knows "{NO_FINDING}", and: {", ".join(labels)}.'
         raise Unprocessable(message, code="labels-unknown")
 
 

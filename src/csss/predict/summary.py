@@ -1,11 +1,13 @@
 """The summary of a measured run: as text for a reader, as a document for a program."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
-from csss.inference.metrics import Figures, Interval, Summary
+from csss.inference.metrics import Figures, FindingsSummary, Summary
+from csss.predict.findings_tables import findings_document, findings_in_words
+from csss.predict.tables import bracket, number, span, table
 
-_NOTHING = "n/a"
+_MADE_FROM_PHANTOMS = "This model was made from drawn phantoms. Its figures say nothing about pictures of people."
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,30 +22,27 @@ class Report:
     model_sha256: str
     labels_file: str
     split: str | None
-    summary: Summary
+    summary: Summary | FindingsSummary
     refusals: Mapping[str, int]
     unlabelled: tuple[str, ...]
     ambiguous: tuple[str, ...]
     missing: tuple[str, ...]
+    phantom_trained: bool = False
 
 
 def to_document(report: Report) -> dict[str, object]:
     """The whole report for JSON; None for what could not be judged."""
     summary = report.summary
+    measured = findings_document(summary) if isinstance(summary, FindingsSummary) else _document(summary)
     return {
         "model": report.model,
         "version": report.version,
         "model_sha256": report.model_sha256,
+        "phantom_trained": report.phantom_trained,
         "labels_file": report.labels_file,
         "split": report.split,
-        "labels": list(summary.labels),
-        "figures": _figures(summary.figures),
+        **measured,
         "refusals": dict(report.refusals),
-        "intervals_95": asdict(summary.intervals),
-        "sources": {entry.source: _figures(entry.figures) for entry in summary.sources},
-        "reliability": [asdict(entry) for entry in summary.bins],
-        "risk_coverage": [list(point) for point in summary.curve],
-        "conformal": asdict(summary.conformal) if summary.conformal else None,
         "not_measured": {
             "unlabelled": list(report.unlabelled),
             "ambiguous": list(report.ambiguous),
@@ -56,18 +55,40 @@ def in_words(report: Report) -> str:
     """The report as plain text of several tables."""
     summary = report.summary
     split = f', split "{report.split}"' if report.split else ""
+    measured = findings_in_words(summary) if isinstance(summary, FindingsSummary) else _in_words(summary)
     parts = [
         f"{report.model} {report.version} measured against {report.labels_file}{split}\n{_counted(report)}",
-        _table(("all pictures", "value", "95 % interval"), _overall(summary)),
-        "Per label, at the likeliest label also where the result is Uncertain (95 % intervals in brackets)\n"
-        + _table(("label", "pictures", "sensitivity", "specificity", "precision", "F1", "AUROC"), _labels(summary)),
-        "Confusion (rows: truth; columns: likeliest label)\n"
-        + _table(("truth", *summary.labels, "not answered"), _confusion(summary)),
-        *_sources(summary),
-        *_sets(summary),
+        *([_MADE_FROM_PHANTOMS] if report.phantom_trained else []),
+        *measured,
         _notes(summary),
     ]
     return "\n\n".join(parts)
+
+
+def _document(summary: Summary) -> dict[str, object]:
+    return {
+        "labels": list(summary.labels),
+        "figures": _figures(summary.figures),
+        "intervals_95": asdict(summary.intervals),
+        "sources": {entry.source: _figures(entry.figures) for entry in summary.sources},
+        "reliability": [asdict(entry) for entry in summary.bins],
+        "risk_coverage": [list(point) for point in summary.curve],
+        "conformal": asdict(summary.conformal) if summary.conformal else None,
+    }
+
+
+def _in_words(summary: Summary) -> Iterator[str]:
+    yield table(("all pictures", "value", "95 % interval"), _overall(summary))
+    yield (
+        "Per label, at the likeliest label also where the result is Uncertain (95 % intervals in brackets)\n"
+        + table(("label", "pictures", "sensitivity", "specificity", "precision", "F1", "AUROC"), _labels(summary))
+    )
+    yield (
+        "Confusion (rows: truth; columns: likeliest label)\n"
+        + table(("truth", *summary.labels, "not answered"), _confusion(summary))
+    )
+    yield from _sources(summary)
+    yield from _sets(summary)
 
 
 def _figures(figures: Figures) -> dict[str, object]:
@@ -75,7 +96,8 @@ def _figures(figures: Figures) -> dict[str, object]:
 
 
 def _counted(report: Report) -> str:
-    figures = report.summary.figures
+    summary = report.summary
+    figures = summary.whole if isinstance(summary, FindingsSummary) else summary.figures
     why = ", ".join(f"{code} {count}" for code, count in report.refusals.items())
     text = f"{figures.images:,} labelled pictures, {figures.refused:,} not answered" + (f" ({why})" if why else "")
     left = len(report.unlabelled), len(report.ambiguous), len(report.missing)
@@ -89,28 +111,28 @@ def _counted(report: Report) -> str:
 
 def _overall(summary: Summary) -> Iterator[tuple[str, ...]]:
     figures, intervals = summary.figures, summary.intervals
-    yield "accuracy", _number(figures.accuracy), _span(intervals.accuracy)
-    yield "balanced accuracy", _number(figures.balanced_accuracy), _span(intervals.balanced_accuracy)
-    yield "macro F1", _number(figures.macro_f1), _span(intervals.macro_f1)
-    yield "Cohen's kappa", _number(figures.kappa), _span(intervals.kappa)
-    yield "calibration error (ECE, 15 bins)", _number(figures.ece), _span(intervals.ece)
-    yield "Brier score (0 to 2)", _number(figures.brier), ""
-    yield "area under risk-coverage (AURC)", _number(figures.aurc), ""
-    yield "share with a stated label", _number(figures.coverage), _span(intervals.coverage)
-    stated = _span(intervals.selective_accuracy)
-    yield "accuracy of stated labels", _number(figures.selective_accuracy), stated
+    yield "accuracy", number(figures.accuracy), span(intervals.accuracy)
+    yield "balanced accuracy", number(figures.balanced_accuracy), span(intervals.balanced_accuracy)
+    yield "macro F1", number(figures.macro_f1), span(intervals.macro_f1)
+    yield "Cohen's kappa", number(figures.kappa), span(intervals.kappa)
+    yield "calibration error (ECE, 15 bins)", number(figures.ece), span(intervals.ece)
+    yield "Brier score (0 to 2)", number(figures.brier), ""
+    yield "area under risk-coverage (AURC)", number(figures.aurc), ""
+    yield "share with a stated label", number(figures.coverage), span(intervals.coverage)
+    stated = span(intervals.selective_accuracy)
+    yield "accuracy of stated labels", number(figures.selective_accuracy), stated
 
 
 def _labels(summary: Summary) -> Iterator[tuple[str, ...]]:
-    for entry, span in zip(summary.figures.classes, summary.intervals.classes, strict=True):
+    for entry, ends in zip(summary.figures.classes, summary.intervals.classes, strict=True):
         yield (
             entry.label,
             f"{entry.support:,}",
-            _number(entry.sensitivity) + _bracket(span.sensitivity),
-            _number(entry.specificity) + _bracket(span.specificity),
-            _number(entry.precision),
-            _number(entry.f1),
-            _number(entry.auroc),
+            number(entry.sensitivity) + bracket(ends.sensitivity),
+            number(entry.specificity) + bracket(ends.specificity),
+            number(entry.precision),
+            number(entry.f1),
+            number(entry.auroc),
         )
 
 
@@ -129,14 +151,14 @@ def _sources(summary: Summary) -> Iterator[str]:
             entry.source or "(not said)",
             f"{entry.figures.images:,}",
             f"{entry.figures.refused:,}",
-            _number(entry.figures.accuracy),
-            _number(entry.figures.balanced_accuracy),
-            _number(entry.figures.macro_f1),
-            _number(entry.figures.ece),
+            number(entry.figures.accuracy),
+            number(entry.figures.balanced_accuracy),
+            number(entry.figures.macro_f1),
+            number(entry.figures.ece),
         )
         for entry in summary.sources
     )
-    yield "Per source (balanced accuracy and macro F1 over the labels that it holds)\n" + _table(titles, rows)
+    yield "Per source (balanced accuracy and macro F1 over the labels that it holds)\n" + table(titles, rows)
 
 
 def _sets(summary: Summary) -> Iterator[str]:
@@ -145,15 +167,15 @@ def _sets(summary: Summary) -> Iterator[str]:
     if sets is None:
         return
     per_label = ", ".join(
-        f"{label} {_number(share)}" for label, share in zip(summary.labels, sets.class_coverage, strict=True)
+        f"{label} {number(share)}" for label, share in zip(summary.labels, sets.class_coverage, strict=True)
     )
     yield (
-        f"Conformal sets of {sets.images:,} answered pictures: {_number(sets.coverage)} hold the truth ({per_label}); "
-        f"{sets.mean_size:.2f} labels on average, one label {_number(sets.single)}, none {_number(sets.empty)}"
+        f"Conformal sets of {sets.images:,} answered pictures: {number(sets.coverage)} hold the truth ({per_label}); "
+        f"{sets.mean_size:.2f} labels on average, one label {number(sets.single)}, none {number(sets.empty)}"
     )
 
 
-def _notes(summary: Summary) -> str:
+def _notes(summary: Summary | FindingsSummary) -> str:
     text = (
         "A picture without an answer counts as an error everywhere but in ECE, Brier score, AUROC and conformal sets,\n"
         "which need probabilities."
@@ -165,30 +187,3 @@ def _notes(summary: Summary) -> str:
         f" Intervals: {intervals.rounds:,} resamplings of {intervals.groups:,} patients or groups "
         f"(seed {intervals.seed})."
     )
-
-
-def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [tuple(titles), *map(tuple, rows)]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(titles))]
-    return "\n".join(_line(line, widths) for line in lines)
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """The first cell to the left, the others to the right."""
-    first, *rest = (
-        cell.rjust(width) if place else cell.ljust(width)
-        for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    )
-    return "  ".join((first, *rest)).rstrip()
-
-
-def _number(value: float | None) -> str:
-    return _NOTHING if value is None else f"{value:.3f}"
-
-
-def _span(interval: Interval | None) -> str:
-    return f"{interval.low:.3f} to {interval.high:.3f}" if interval else ""
-
-
-def _bracket(interval: Interval | None) -> str:
-    return f" ({interval.low:.3f}-{interval.high:.3f})" if interval else ""

@@ -28,7 +28,7 @@ _READY = "ready"
 
 @dataclass(frozen=True, slots=True)
 class ReadingPlan:
-    """What each process needs to read files: the model, where it lies and what runs it, and where heat maps go."""
+    """What each process needs to read files: the model, its site's threshold, what runs it, and where heat maps go."""
 
     models: Path
     model: str
@@ -37,6 +37,7 @@ class ReadingPlan:
     body_part: str
     heat_maps: Path | None
     engines: EngineChoice = field(default_factory=EngineChoice)
+    site_tau: float | None = None
 
 
 def read_here(files: Iterable[Path], plan: ReadingPlan) -> Generator[FileReading]:
@@ -47,7 +48,7 @@ def read_here(files: Iterable[Path], plan: ReadingPlan) -> Generator[FileReading
     with Sandbox() as sandbox:
         model = Shelf(plan.models, engines=plan.engines).model(plan.model, plan.version)
         model.open()
-        reader = FileReader(model, sandbox, plan.modality, plan.body_part)
+        reader = FileReader(model, sandbox, plan.modality, plan.body_part, plan.site_tau)
         for file in files:
             yield _read(reader, file, plan)
 
@@ -90,7 +91,7 @@ def serve() -> None:
             model = Shelf(plan.models, engines=plan.engines).model(plan.model, plan.version)
             model.open()
             parent.send(_READY)
-            reader = FileReader(model, sandbox, plan.modality, plan.body_part)
+            reader = FileReader(model, sandbox, plan.modality, plan.body_part, plan.site_tau)
             while True:
                 parent.send(_read(reader, parent.recv(), plan))
         except CsssError as problem:

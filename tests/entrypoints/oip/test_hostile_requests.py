@@ -9,8 +9,8 @@ import pytest
 from starlette.testclient import TestClient
 from tiny_model import SIDE, make_folder
 
+from csss.entrypoints.oip import bodies as bodies_module
 from csss.entrypoints.oip import requests as requests_module
-from csss.entrypoints.oip import routes as routes_module
 from csss.entrypoints.oip.alone import create_app
 from csss.entrypoints.oip.routes import Served
 from csss.inference.shelf import Model, Shelf
@@ -247,7 +247,7 @@ def pieces(size: int) -> Iterator[bytes]:
 
 @pytest.mark.usefixtures("nothing_runs")
 def test_body_is_bounded_while_it_comes_in(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routes_module, "BODY_BYTES", 1000)
+    monkeypatch.setattr(bodies_module, "BODY_BYTES", 1000)
     message = "The request is larger than the 0 MB that are accepted."
     check_refused(client.post(INFER, content=pieces(1001)), message, 413)
     check_refused(client.post(INFER, content=b" " * 1001), message, 413)

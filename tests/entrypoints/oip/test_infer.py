@@ -13,6 +13,7 @@ from tiny_model import SIDE, make_folder, make_picture
 
 from csss import __version__
 from csss.entrypoints.oip.alone import create_app
+from csss.entrypoints.oip.choosing import ByShelf
 from csss.entrypoints.oip.routes import Served
 from csss.foundation.thresholds import SiteThreshold
 from csss.imaging.sniff import FileKind
@@ -99,7 +100,7 @@ def test_door_describes_a_model(client: TestClient) -> None:
             {"name": "prepared", "datatype": "FP32", "shape": [-1, 3, SIDE, SIDE]},
         ],
         "outputs": [{"name": name, "datatype": kind, "shape": shape} for name, kind, shape in outputs],
-        "parameters": {"max_batch": 16, "purpose": "patients"},
+        "parameters": {"max_batch": 16, "purpose": "patients", "version_from": "address"},
     }
 
 
@@ -248,16 +249,37 @@ def test_infer_obeys_the_sites_higher_threshold_and_no_lower_one(shelf: Shelf) -
     said = model.predict(Volume(pixels=PICTURES[:1], kind=FileKind.PNG))
     stricter = raise_threshold(said, 0.999999, floor=Risk.MODERATE)
     for tau, wanted in ((0.5, said), (0.999999, stricter)):
-        with TestClient(create_app(Served(shelf, None, (SiteThreshold("tiny", "2", tau),)))) as client:
+        with TestClient(create_app(Served(shelf, None, ByShelf(shelf, (SiteThreshold("tiny", "2", tau),))))) as client:
             told = values(ask(client, as_json(PICTURES[:1])))
         assert (told["label"], told["tau"], told["uncertain"]) == ([wanted.label], [wanted.tau], [wanted.uncertain])
     assert stricter.label == "Uncertain"
 
 
-def test_infer_refuses_a_model_whose_threshold_was_set_for_another_version(shelf: Shelf) -> None:
-    with TestClient(create_app(Served(shelf, None, (SiteThreshold("tiny", "1", 0.9),)))) as client:
+def test_infer_makes_no_statement_where_the_threshold_was_set_for_another_version(shelf: Shelf) -> None:
+    """The bare network states nothing, so its features are given out."""
+    prepared = tensor("prepared", [0.5] * (3 * SIDE * SIDE), "FP32", [1, 3, SIDE, SIDE])
+    with TestClient(create_app(Served(shelf, None, ByShelf(shelf, (SiteThreshold("tiny", "1", 0.9),))))) as client:
         answer = client.post(INFER, json=as_json(PICTURES[:1]))
+        assert ask(client, prepared)["outputs"][0]["name"] == "features"
     assert (answer.status_code, "was set for version 1, not for version 2" in answer.text) == (422, True)
+
+
+def test_a_model_for_comparison_answers_by_its_version_only(tmp_path: Path) -> None:
+    make_folder(tmp_path, version="1")
+    for name, version in (("tiny", "2"), ("recipe", "1")):
+        folder = make_folder(tmp_path, name=name, version=version)
+        write_card(replace(load_card(folder), purpose="comparison"), folder)
+    with TestClient(create_app(Served(Shelf(tmp_path), None))) as client:
+        told = client.get("/v2/models/tiny").json()
+        assert (told["versions"], told["parameters"]["version_from"]) == (["1"], "newest")
+        assert client.get("/v2/models/tiny/versions/2").json()["parameters"]["purpose"] == "comparison"
+        answer = client.post("/v2/models/recipe/infer", json=as_json(PICTURES[:1]))
+        assert (answer.status_code, answer.json()) == (
+            404,
+            {"error": "recipe is kept for comparison. Name the version that you ask: "
+                      "/v2/models/recipe/versions/VERSION."},
+        )  # fmt: skip
+        assert ask(client, as_json(PICTURES[:1]), "/v2/models/recipe/versions/1/infer")["model_version"] == "1"
 
 
 def test_infer_keeps_its_answer_out_of_caches(client: TestClient) -> None:

@@ -26,7 +26,7 @@ from sites import open_site
 def test_site_reads_scans_with_a_network_at_another(
     sqlite_url: str, tmp_path: Path, clock: SetClock, sandbox: Sandbox, tiny_models: Path, mailbox: Mailbox
 ) -> None:
-    settings = {"remote_token": TOKEN}
+    settings = {"remote_tokens": f"tiny={TOKEN}"}
     with infer_command(tiny_models, tmp_path / "log", inference_token=TOKEN) as url:
         settings["remote_models"] = f"tiny={url}"
         with open_site(sqlite_url, tmp_path, clock, sandbox, tiny_models, mailbox, **settings) as site:
@@ -56,7 +56,7 @@ def test_shipped_models_run_elsewhere_as_here(tmp_path: Path) -> None:
     names = [model.card.name for model in here.models]
     volume = Volume(pixels=phantom_chest(1, size=(299, 299))[np.newaxis], kind=FileKind.PNG)
     with infer_command(packaged_models(), tmp_path / "log") as url:
-        there = Shelf(packaged_models(), engines=EngineChoice.of("onnx", dict.fromkeys(names, url), None))
+        there = Shelf(packaged_models(), engines=EngineChoice.of("onnx", dict.fromkeys(names, url), {}))
         assert (names != [], there.take_off_failing()) == (True, ())
         own = here.model("chest-mobilenetv2").predict(volume)
         other = there.model("chest-mobilenetv2").predict(volume)
@@ -78,7 +78,7 @@ def test_predict_command_asks_the_network_elsewhere(
         monkeypatch.setenv("CSSS_REMOTE_MODELS", f"tiny={url}")
         assert main(command) == 2
         assert capsys.readouterr().err == "csss: The server of the model refused (401).\n"
-        monkeypatch.setenv("CSSS_REMOTE_TOKEN", TOKEN)
+        monkeypatch.setenv("CSSS_REMOTE_TOKENS", f"tiny={TOKEN}")
         assert main(command) == 0
     other = json.loads(capsys.readouterr().out)
     assert other["label"] == own["label"]

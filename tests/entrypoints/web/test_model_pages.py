@@ -1,14 +1,17 @@
 """The model pages: evidence escaped, pictures only from the card, decisions with everything typed kept."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from csss import __version__
 from csss.findings.choices import ModelChoice
+from csss.findings.shadowed import ShadowAnalysis, ShadowState
 from csss.foundation.clock import SetClock
 from csss.imaging.sandbox import Sandbox
 from mailbox_server import Mailbox
@@ -98,34 +101,133 @@ def test_a_picture_that_was_changed_is_not_handed_out(site: Site, models: Path) 
     assert (answer.status_code, answer.json()["code"]) == (500, "file-altered")
 
 
-def test_an_administrator_activates_shadows_stops_and_rolls_back(site: Site) -> None:
-    for step, version, form in (
-        ("activate", "1", {"tau": "85 %"}),
-        ("shadow", "2", {}),
-        ("stop-shadow", "2", {}),
-        ("roll-back", "2", {}),
+def test_two_administrators_decide_on_the_page(site: Site) -> None:
+    for who, step, version, form in (
+        ("admin", "propose", "1", {"tau": "85 %"}),
+        ("other admin", "step-up", "1", {"method": "totp"}),
+        ("other admin", "confirm", "1", {}),
+        ("admin", "shadow", "2", {}),
+        ("admin", "stop-shadow", "2", {}),
+        ("admin", "propose", "2", {}),
+        ("other admin", "refuse", "2", {}),
+        ("admin", "propose", "2", {}),
+        ("admin", "withdraw", "2", {}),
+        ("admin", "switch-off", "1", {}),
     ):
-        seen = str(newest(site) or "")
-        answer = post(site, "admin", f"/admin/models/tiny/{version}/{step}", reason=f"for {step}", seen=seen, **form)
-        assert (answer.status_code, answer.headers["location"]) == (303, "/admin/models")
+        more = {"reason": f"for {step}", "seen": str(newest(site) or "")} if step != "step-up" else {}
+        if step == "confirm":
+            more["code"] = site.totp_code(who)
+        answer = post(site, who, f"/admin/models/tiny/{version}/{step}", **form, **more)
+        assert (answer.status_code, answer.headers.get("location")) == (303, "/admin/models"), words(answer.text)
     rows = sorted(all_of(site, ModelChoice), key=lambda row: row.number)
     assert [(row.kind, row.version, row.tau, row.reason) for row in rows] == [
-        ("activate", "1", 0.85, "for activate"),
+        ("propose", "1", 0.85, "for propose"),
+        ("activate", "1", 0.85, "for confirm"),
         ("shadow", "2", None, "for shadow"),
         ("stop-shadow", "2", None, "for stop-shadow"),
-        ("roll-back", "2", None, "for roll-back"),
+        ("propose", "2", None, "for propose"),
+        ("refuse", "2", None, "for refuse"),
+        ("propose", "2", None, "for propose"),
+        ("withdraw", "2", None, "for withdraw"),
+        ("switch-off", "1", None, "for switch-off"),
     ]
 
 
-def test_the_page_offers_what_can_be_done_and_no_more(site: Site) -> None:
-    def offered() -> list[str]:
-        return re.findall(r'action="/admin/models/tiny/([^"]+)"', get(site, "admin", "/admin/models").text)
+def offered(site: Site, who: str = "admin") -> list[str]:
+    return re.findall(r'action="/admin/models/tiny/([^"]+)"', get(site, who, "/admin/models").text)
 
-    assert offered() == ["2/activate", "1/activate", "1/shadow"]
+
+def test_the_page_offers_what_can_be_done_and_no_more(site: Site) -> None:
+    assert offered(site) == ["2/propose", "2/switch-off", "1/propose", "1/shadow"]
     decide(site, "activate", "1")
-    assert offered() == ["2/activate", "2/shadow", "2/roll-back", "1/activate"]
+    assert offered(site) == ["2/propose", "2/shadow", "1/propose", "1/switch-off"]
+    decide(site, "activate", "2")
+    decide(site, "shadow", "1")
+    assert offered(site) == ["2/propose", "2/switch-off", "1/propose", "1/stop-shadow", "1/roll-back"]
+    decide(site, "switch-off", "2")
+    assert offered(site) == ["2/propose", "2/shadow", "1/propose", "1/stop-shadow", "1/roll-back"]
+    said = words(get(site, "admin", "/admin/models").text)
+    assert "Switched off: its scans are read without AI until two administrators activate a version." in said
+
+
+def test_a_proposal_reads_otherwise_for_its_maker_and_for_a_second_administrator(site: Site) -> None:
+    decide(site, "activate", "1")
+    decide(site, "propose", "2", tau=0.8, reason="better <figures>")
+    own = get(site, "admin", "/admin/models").text
+    assert "You proposed this version" in words(own)
+    assert "Another administrator confirms or refuses it. Until then nothing changes." in words(own)
+    assert offered(site, "admin") == ["2/withdraw", "2/shadow", "1/propose", "1/switch-off"]
+    assert offered(site, "other admin") == ["2/step-up", "2/refuse", "2/shadow", "1/propose", "1/switch-off"]
+    said = get(site, "other admin", "/admin/models").text
+    assert "tiny 2 is proposed by Admin and waits for you or another administrator." in words(said)
+    assert ("with the threshold 80" in words(said), "better &lt;figures&gt;" in said) == (True, True)
+    assert post(site, "other admin", "/admin/models/tiny/2/step-up", method="totp").status_code == 303
+    assert offered(site, "other admin") == [
+        "2/confirm",
+        "2/step-up",
+        "2/refuse",
+        "2/shadow",
+        "1/propose",
+        "1/switch-off",
+    ]
+    wrong = post(
+        site, "other admin", "/admin/models/tiny/2/confirm", reason="typed", code="000000", seen=str(newest(site))
+    )
+    assert (wrong.status_code, "The code is wrong." in words(wrong.text), "typed</textarea>" in wrong.text) == (
+        401,
+        True,
+        True,
+    )
+    late = post(site, "admin", "/admin/models/tiny/2/confirm", reason="my own", code="1", seen=str(newest(site)))
+    assert (late.status_code, "You proposed this yourself. Another administrator" in words(late.text)) == (403, True)
+
+
+def test_a_stale_proposal_says_why_and_can_be_put_away_or_made_anew(site: Site) -> None:
+    decide(site, "activate", "1")
+    decide(site, "propose", "2")
+    decide(site, "switch-off", "1")
+    why = "It cannot be confirmed any more. What speaks has changed since this was proposed. It is to be proposed anew."
+    for who, ways in (("admin", "2/withdraw"), ("other admin", "2/refuse")):
+        assert why in words(get(site, who, "/admin/models").text)
+        assert offered(site, who) == [ways, "2/propose", "2/shadow", "1/propose", "1/shadow"]
+
+
+def test_another_folder_under_the_active_version_is_told(
+    sqlite_url: str, tmp_path: Path, clock: SetClock, sandbox: Sandbox, models: Path, mailbox: Mailbox
+) -> None:
+    with open_site(sqlite_url, tmp_path, clock, sandbox, models, mailbox) as site:
+        decide(site, "activate", "1")
+        decide(site, "activate", "2")
+        decide(site, "shadow", "1")
+    for version in ("1", "2"):
+        shutil.rmtree(models / "tiny" / version)
+        make_version(models, version, tau=0.8)
+    with open_site(sqlite_url, tmp_path, clock, sandbox, models, mailbox) as site:
+        said = words(get(site, "boss admin", "/admin/models").text)
+        assert offered(site, "boss admin") == [
+            "2/propose",
+            "2/switch-off",
+            "2/shadow",
+            "1/propose",
+            "1/stop-shadow",
+        ]
+    assert "tiny: The folder of tiny 2 is not the one that was chosen. Nothing is read with it until" in said
+    assert "Version 2 active, not reading" in said
+    assert "Its folder is not the one that was started. Stop it; the new one can be started." in said
+
+
+def test_a_shadow_that_workers_died_of_is_told(site: Site) -> None:
+    decide(site, "activate", "1")
     decide(site, "shadow", "2")
-    assert offered() == ["2/activate", "2/stop-shadow", "2/roll-back", "1/activate"]
+    site.in_care()
+    for seed in (1, 2):
+        site.upload(data=band_png(CALM_GREY, seed))
+        site.run_jobs()
+    with site.assembly.shop.work() as work:
+        for row in work.session.scalars(select(ShadowAnalysis)):
+            row.state, row.error = ShadowState.FAILED, "broken-off"
+    said = words(get(site, "admin", "/admin/models").text)
+    assert "Its process died 2 times over it, so it is asked no more. The cases went on." in said
 
 
 def test_the_loser_reads_why_and_finds_what_was_typed(site: Site) -> None:
@@ -153,7 +255,7 @@ def test_the_loser_reads_why_and_finds_what_was_typed(site: Site) -> None:
     ],
 )
 def test_a_form_that_is_wrong_decides_nothing(site: Site, form: dict[str, str], code: str) -> None:
-    answer = site.client.post("/admin/models/tiny/1/activate", data=form, headers=site.person("admin").headers)
+    answer = site.client.post("/admin/models/tiny/1/propose", data=form, headers=site.person("admin").headers)
     assert (answer.status_code, answer.json()["code"]) == (422, code)
     assert all_of(site, ModelChoice) == []
 
@@ -195,9 +297,10 @@ def test_agreement_is_shown_from_five_scans_on_without_a_way_to_a_person(site: S
     case = site.case(site.upload(data=band_png(CALM_GREY, 9)).json()["id"])
     site.run_jobs()
     text = get(site, "admin", address).text
-    assert "5 Scans" in words(re.sub(r"<dt>(.*?)</dt><dd>(.*?)</dd>", r"\2 \1", text))
-    assert "Cohen's kappa" in words(text)
-    assert words(text).count("not yours to open") == 5
+    figures = words(re.sub(r"<dt>(.*?)</dt><dd>(.*?)</dd>", r"\1: \2;", text))
+    assert "Scans: 5+; Same stated result: at most 80 %; Same likeliest label: at most 80 %;" in figures
+    assert "Cohen's kappa: not shown" in figures.replace("&#39;", "'")
+    assert "None among the released scans that you approved." in figures
     person = site.person("patient")
     assert person.patient is not None
     hidden = (person.user.name, person.patient.record_number, case.number, str(case.id), str(person.patient.id))

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from csss import __version__
+from csss.entrypoints.oip.choosing import ByShelf
 from csss.entrypoints.oip.routes import Served, mount
 from csss.foundation.errors import CsssError, Forbidden, Unavailable
 from csss.foundation.logs import log
@@ -20,7 +21,7 @@ from csss.inference.shelf import Shelf
 
 _logger = log("oip")
 MAX_CALLERS = 64
-"""More connections than this are answered 503: each may hold a body of 64 MB."""
+"""More connections than this are answered 503."""
 
 
 def check_reach(host: str, token: str | None) -> None:
@@ -49,14 +50,14 @@ def serve_models(settings: ModelSettings, *, models: Path | None, host: str, por
     """
     token = settings.inference.token
     check_reach(host, token)
-    choice = EngineChoice.of(settings.inference.engine, settings.remote.addresses(), settings.remote.token)
+    choice = EngineChoice.of(settings.inference.engine, settings.remote.addresses(), settings.remote.tokens_by_name())
     shelf = Shelf(models or settings.model_path or packaged_models(), engines=choice)
     for problem in shelf.take_off_failing():
         _logger.error("model refused", extra={"model": problem.folder, "code": problem.code})
     if not shelf.models:
         reasons = "; ".join(f"{problem.folder}: {problem.message}" for problem in shelf.problems)
         raise Unavailable(f"No model of {shelf.root} can be served. {reasons}".rstrip())
-    app = create_app(Served(shelf, token, settings.thresholds()))
+    app = create_app(Served(shelf, token, ByShelf(shelf, settings.thresholds())))
     uvicorn.run(
         app,
         host=host,
@@ -74,6 +75,8 @@ async def _refuse(_: Request, error: Exception) -> Response:
     status, message = 500, "Something went wrong on the server."
     if isinstance(error, CsssError):
         status, message = error.status, error.message
+        if "retry_after_seconds" in error.facts:
+            headers["Retry-After"] = str(error.facts["retry_after_seconds"])
     elif isinstance(error, HTTPException):
         status, message = error.status_code, "There is nothing at this address, or not by this method."
     elif isinstance(error, RequestValidationError):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from csss.entrypoints.oip.choosing import Chooser, Chosen
 from csss.entrypoints.oip.requests import MAX_BATCH, Asked, Choice
 from csss.entrypoints.oip.tensors import Array, Datatype, Tensor, TensorSpec
 from csss.foundation.errors import CsssError
@@ -47,36 +48,44 @@ def offer(card: ModelCard) -> Mapping[str, Choice]:
     "pictures" too.
     """
     size = card.input
-    prepared = TensorSpec(PREPARED, Datatype.FP32, (-1, 3, size.height_px, size.width_px))
+    prepared = TensorSpec(PREPARED, Datatype.FP32, (-1, size.channels, size.height_px, size.width_px))
     features = TensorSpec("features", Datatype.FP32, (-1, -1, -1, -1))
-    outputs = tuple(TensorSpec(name, kind, shape(card)) for name, kind, shape, _ in _COLUMNS)
+    outputs = tuple(TensorSpec(name, kind, shape(card)) for name, kind, shape, _ in _columns(card))
     return {
         PICTURES: Choice(TensorSpec(PICTURES, Datatype.UINT8, (-1, -1, -1)), outputs),
         PREPARED: Choice(prepared, (features,)),
     }
 
 
-def describe(model: Model) -> dict[str, Any]:
+def describe(chosen: Chosen) -> dict[str, Any]:
     """The protocol's $metadata_model_response; of the inputs a request has exactly one."""
-    choices = offer(model.card).values()
+    model, choices = chosen.model, offer(chosen.model.card).values()
     return {
         "name": model.card.name,
         "versions": [model.card.version],
         "platform": f"csss_{model.card.task}",
         "inputs": [choice.input.describe() for choice in choices],
         "outputs": [spec.describe() for choice in choices for spec in choice.outputs],
-        "parameters": {"max_batch": MAX_BATCH, "purpose": model.card.purpose},
+        "parameters": {
+            "max_batch": MAX_BATCH,
+            "purpose": model.card.purpose,
+            "version_from": chosen.version_from,
+        },
     }
 
 
-def infer(model: Model, asked: Asked, site_tau: float | None) -> Answer:
-    """Run the request. Raises CardError when the model cannot be opened, InferenceRefused for ``prepared``."""
+def infer(model: Model, asked: Asked, chooser: Chooser) -> Answer:
+    """Run the request. A threshold matters to a statement about ``pictures`` only, and may forbid it.
+
+    Raises CardError when the model cannot be opened, InferenceRefused for ``prepared``, what `Chooser.site_tau` raises.
+    """
     specs = {spec.name: spec for spec in offer(model.card)[asked.input.name].outputs}
     if asked.input.name == PREPARED:
         values: Mapping[str, Array] = {"features": _features(model, asked.values)}
     else:
+        site_tau = chooser.site_tau(model)
         outcomes = [read_picture(model, picture, site_tau) for picture in asked.values]
-        values = {name: column(model.card, outcomes) for name, _, _, column in _COLUMNS}
+        values = {name: column(model.card, outcomes) for name, _, _, column in _columns(model.card)}
     return _write(model, asked, {name: Tensor(spec, values[name]) for name, spec in specs.items()})
 
 
@@ -177,3 +186,17 @@ _COLUMNS: tuple[_Column, ...] = (
     ),
 )
 """The outputs for pictures, each with its type, its shape, and how it is filled for all pictures of a request."""
+_OF_FINDINGS: tuple[_Column, ...] = (
+    ("findings", Datatype.BYTES, _each, _texts(lambda o: "|".join(o.prediction.findings) if o.prediction else "")),
+    (
+        "thresholds",
+        Datatype.FP64,
+        lambda card: (len(card.labels),),
+        lambda card, _: np.array(card.findings.present_from if card.findings else (), np.float64),
+    ),
+)
+"""What a model of several findings has beside them: all labels over their own thresholds, joined, and those."""
+
+
+def _columns(card: ModelCard) -> tuple[_Column, ...]:
+    return _COLUMNS + (_OF_FINDINGS if card.findings else ())

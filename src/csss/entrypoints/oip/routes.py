@@ -1,41 +1,43 @@
 """The door ``/v2``: health, descriptions and inference by the Open Inference Protocol v2, for bearers of its token."""
 
-import asyncio
 import hmac
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
-from starlette.requests import ClientDisconnect
 
 from csss import __version__
 from csss.entrypoints.oip.answers import Answer, describe, infer, offer
-from csss.entrypoints.oip.requests import BODY_BYTES, MIB, read_request
-from csss.entrypoints.oip.tensors import wrong
-from csss.foundation.errors import Forbidden, NotSignedIn, TooLarge, Unavailable
-from csss.foundation.thresholds import Thresholds, threshold_of
+from csss.entrypoints.oip.bodies import BodyRoom
+from csss.entrypoints.oip.choosing import ByShelf, Chooser, Chosen, VersionFrom
+from csss.entrypoints.oip.requests import read_request
+from csss.foundation.errors import Forbidden, NotSignedIn, Unavailable
 from csss.inference.shelf import Model, Shelf
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
-PATIENCE_SECONDS = 30.0
 MAX_RUNS = 16
 """Questions that are worked on at once, in threads of their own: the pages of a site never wait for programs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What this door is given: the shelf, the token that callers must have, and the site's own thresholds."""
+    """What this door is given: the shelf, the token that callers must have, and who chooses versions (None: nobody)."""
 
     shelf: Shelf
     token: str | None = field(repr=False)
-    thresholds: Thresholds = ()
+    chooser: Chooser | None = None
+
+    @property
+    def choices(self) -> Chooser:
+        return self.chooser or ByShelf(self.shelf)
 
 
 def mount(app: FastAPI, served: Served) -> None:
     """Put the door into an application; without a token everybody who reaches it may ask."""
     app.state.oip = served
     app.state.oip_room = CapacityLimiter(MAX_RUNS)
+    app.state.oip_bodies = BodyRoom()
     app.include_router(health)
     app.include_router(router)
 
@@ -62,12 +64,18 @@ async def check_token(request: Request, served: ServedDep) -> None:
         raise NotSignedIn("Send the token of this door as Authorization: Bearer TOKEN.")
 
 
-async def asked_model(request: Request, served: ServedDep) -> Model:
-    """The model of the address, its newest version unless the address names one. Raises NotFound."""
-    return served.shelf.model(request.path_params["name"], request.path_params.get("version"))
+def chosen_model(request: Request, served: ServedDep) -> Chosen:
+    """The model of the address; without a version the one that speaks here. Raises NotFound, Unavailable.
+
+    In a thread: a site looks its decisions up.
+    """
+    name, version = request.path_params["name"], request.path_params.get("version")
+    if version is None:
+        return served.choices.choose(name)
+    return Chosen(served.shelf.model(name, version), VersionFrom.ADDRESS)
 
 
-ModelDep = Annotated[Model, Depends(asked_model)]
+ChosenDep = Annotated[Chosen, Depends(chosen_model)]
 health = APIRouter(prefix="/v2", include_in_schema=False)
 router = APIRouter(prefix="/v2", include_in_schema=False, dependencies=[Depends(check_token)])
 
@@ -108,27 +116,27 @@ def index(served: ServedDep) -> list[dict[str, str]]:
 
 @router.get("/models/{name}")
 @router.get("/models/{name}/versions/{version}")
-def metadata(model: ModelDep) -> dict[str, Any]:
-    """Inputs and outputs of a model."""
-    return describe(model)
+def metadata(chosen: ChosenDep) -> dict[str, Any]:
+    """Inputs and outputs of a model, and which version answers at this address."""
+    return describe(chosen)
 
 
 @router.get("/models/{name}/ready")
 @router.get("/models/{name}/versions/{version}/ready")
-def model_ready(model: ModelDep) -> dict[str, Any]:
-    """The model is on the shelf; 404 otherwise."""
-    return {"name": model.card.name, "ready": True}
+def model_ready(chosen: ChosenDep) -> dict[str, Any]:
+    """The model is on the shelf and may answer; 404 or 503 otherwise."""
+    return {"name": chosen.model.card.name, "ready": True}
 
 
 @router.post("/models/{name}/infer")
 @router.post("/models/{name}/versions/{version}/infer")
-async def model_infer(request: Request, model: ModelDep, served: ServedDep) -> Response:
+async def model_infer(request: Request, chosen: ChosenDep, served: ServedDep) -> Response:
     """Ask a model. Nothing of the question or the answer is kept."""
-    tau = threshold_of(served.thresholds, model.card.name, model.card.version)
-    body = await read_body(request)
     header_length = request.headers.get(HEADER_LENGTH)
     room: CapacityLimiter = request.app.state.oip_room
-    answer = await to_thread.run_sync(_answer, model, body, header_length, tau, limiter=room)
+    bodies: BodyRoom = request.app.state.oip_bodies
+    async with bodies.body(request) as body:
+        answer = await to_thread.run_sync(_answer, chosen.model, body, header_length, served.choices, limiter=room)
     headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
     if answer.header_length is None:
         return Response(answer.body, media_type="application/json", headers=headers)
@@ -136,21 +144,5 @@ async def model_infer(request: Request, model: ModelDep, served: ServedDep) -> R
     return Response(answer.body, media_type="application/octet-stream", headers=headers)
 
 
-def _answer(model: Model, body: bytes, header_length: str | None, tau: float | None) -> Answer:
-    return infer(model, read_request(body, header_length, offer(model.card)), tau)
-
-
-async def read_body(request: Request) -> bytes:
-    """The body, bounded while it comes in. Raises TooLarge, BadRequest."""
-    if request.headers.get("content-encoding", "identity") != "identity":
-        raise wrong("compressed bodies are not accepted")
-    body = bytearray()
-    stream = request.stream()
-    try:
-        while part := await asyncio.wait_for(anext(stream, b""), PATIENCE_SECONDS):
-            body += part
-            if len(body) > BODY_BYTES:
-                raise TooLarge(f"The request is larger than the {BODY_BYTES // MIB} MB that are accepted.")
-    except (TimeoutError, ClientDisconnect) as error:
-        raise wrong("its body did not arrive whole") from error
-    return bytes(body)
+def _answer(model: Model, body: bytes, header_length: str | None, choices: Chooser) -> Answer:
+    return infer(model, read_request(body, header_length, offer(model.card)), choices)

@@ -1,41 +1,45 @@
 """Pages: which version of a model speaks, decided by administrators, and how a shadow agrees with it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Path, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 
 from csss.accounts.actor import Actor
 from csss.accounts.permissions import Action, require
+from csss.accounts.step_up import Challenge
+from csss.accounts.tables import User
 from csss.entrypoints.http.actor import ActorDep
 from csss.entrypoints.http.parts import Parts, parts_of
 from csss.entrypoints.http.work import WorkDep
-from csss.entrypoints.web.forms import CSRF, keep_form, parse_id
-from csss.entrypoints.web.rendering import Refusal, go, page
-from csss.findings import choices, shadowed
-from csss.findings.choices import ModelChoice, Wish
-from csss.findings.standing import Place, Standing, examinations, find, site_threshold, speaks_for, spoken
-from csss.foundation.errors import CsssError, Unprocessable
+from csss.entrypoints.web.rendering import Refusal, page
+from csss.findings import choices, proposals, shadowed
+from csss.findings.decisions import Place, Proposal
+from csss.findings.standing import Standing, examinations, find, site_threshold, speaks_for, spoken
+from csss.findings.standing import speaking as speaking_model
+from csss.findings.veil import FEWEST, roughly, veil
+from csss.foundation.errors import CsssError
 from csss.foundation.work import Work
 from csss.inference.card import ModelCard
-from csss.inference.shelf import version_order
+from csss.inference.shelf import Shelf, version_order
 from csss.pathway import shadowing
 
 router = APIRouter(include_in_schema=False)
 
 HISTORY = 50
 DISAGREEMENTS = 25
-FEWEST_SCANS = 5  # spec/access.md: administrators see aggregates of five and more
 
 KINDS = {
+    "propose": "proposed",
+    "withdraw": "no longer proposed",
+    "refuse": "refused",
     "activate": "made to speak",
+    "switch-off": "switched off",
     "shadow": "started as a shadow",
     "stop-shadow": "stopped as a shadow",
     "roll-back": "rolled back to",
 }
-Verb = Callable[[Work, Actor, Wish], ModelChoice]
-Text = Annotated[str, Form()]
 Name = Annotated[str, Path(pattern=r"^[0-9A-Za-z.-]{1,64}$")]
 
 
@@ -49,6 +53,19 @@ class VersionLine:
     shadow: bool
     site_tau: float | None
     may_shadow: bool
+    shadow_trouble: str | None
+    proposed: "Waiting | None"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A proposal as its reader sees it: whose it is, why it cannot be confirmed (None: it can), and the open code."""
+
+    proposal: Proposal
+    who: str
+    own: bool
+    trouble: str | None
+    challenge: Challenge | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,70 +76,16 @@ class ModelLine:
     versions: tuple[VersionLine, ...]
     gate: bool
     decided: bool
+    off: bool
     speaks_for: tuple[str, ...]
     back_to: str | None
     trouble: str | None
 
 
 @router.get("/admin/models")
-def models_page(request: Request, work: WorkDep, actor: ActorDep) -> Response:
-    """Show every model of the shelf, which version speaks, and who decided so."""
-    return _models_page(request, work, actor)
-
-
-@router.post("/admin/models/{name}/{version}/activate", dependencies=CSRF)
-def activate(
-    request: Request,
-    name: Name,
-    version: Name,
-    work: WorkDep,
-    actor: ActorDep,
-    reason: Text = "",
-    tau: Text = "",
-    seen: Text = "",
-) -> Response:
-    """Let this version speak from now on."""
-
-    def verb(work: Work, actor: Actor, wish: Wish) -> ModelChoice:
-        return choices.activate(work, actor, wish, shelf=parts_of(request).shelf, tau=_tau(tau))
-
-    return _decide(request, work, actor, ("activate", name, version, reason, seen), verb, flash="model-activated")
-
-
-@router.post("/admin/models/{name}/{version}/shadow", dependencies=CSRF)
-def shadow(
-    request: Request, name: Name, version: Name, work: WorkDep, actor: ActorDep, reason: Text = "", seen: Text = ""
-) -> Response:
-    """Run this version silently beside the one that speaks."""
-
-    def verb(work: Work, actor: Actor, wish: Wish) -> ModelChoice:
-        return choices.start_shadow(work, actor, wish, shelf=parts_of(request).shelf)
-
-    return _decide(request, work, actor, ("shadow", name, version, reason, seen), verb, flash="shadow-started")
-
-
-@router.post("/admin/models/{name}/{version}/stop-shadow", dependencies=CSRF)
-def stop_shadow(
-    request: Request, name: Name, version: Name, work: WorkDep, actor: ActorDep, reason: Text = "", seen: Text = ""
-) -> Response:
-    """Run this version no longer."""
-
-    def verb(work: Work, actor: Actor, wish: Wish) -> ModelChoice:
-        return choices.stop_shadow(work, actor, wish, shelf=parts_of(request).shelf)
-
-    return _decide(request, work, actor, ("stop-shadow", name, version, reason, seen), verb, flash="shadow-stopped")
-
-
-@router.post("/admin/models/{name}/{version}/roll-back", dependencies=CSRF)
-def roll_back(
-    request: Request, name: Name, version: Name, work: WorkDep, actor: ActorDep, reason: Text = "", seen: Text = ""
-) -> Response:
-    """Let the version speak again that was active before."""
-
-    def verb(work: Work, actor: Actor, wish: Wish) -> ModelChoice:
-        return choices.roll_back(work, actor, wish, shelf=parts_of(request).shelf)
-
-    return _decide(request, work, actor, ("roll-back", name, version, reason, seen), verb, flash="model-rolled-back")
+def show_models(request: Request, work: WorkDep, actor: ActorDep) -> Response:
+    """Show every model of the shelf, which version speaks, who decided so, and what waits for a second person."""
+    return models_page(request, work, actor)
 
 
 @router.get("/admin/models/{name}/{version}/agreement")
@@ -131,55 +94,34 @@ def agreement(request: Request, name: Name, version: Name, work: WorkDep, actor:
     require(actor, Action.MANAGE_MODELS)
     place = choices.standing(work).of(name)
     found = shadowed.agreements(work, model=name, version=version)
+    tally = shadowed.tally(work, model=name, version=version)
     return page(
         request,
         "admin/agreement.html",
         now=work.clock.now(),
         name=name,
         version=version,
-        running=place.shadow == version,
-        tally=shadowed.tally(work, model=name, version=version),
-        agreements=[row for row in found if row.scans >= FEWEST_SCANS],
-        too_few=[row for row in found if row.scans < FEWEST_SCANS],
-        fewest=FEWEST_SCANS,
-        disagreements=shadowing.disagreements(work, actor, model=name, version=version, limit=DISAGREEMENTS)
-        if sum(row.scans for row in found) >= FEWEST_SCANS
-        else [],
+        running=place.shadow is not None and place.shadow.version == version,
+        asked=tally.done + tally.failed + tally.waiting > 0,
+        read=roughly(tally.done),
+        waiting=tally.waiting,
+        failed=roughly(tally.failed) if tally.failed else "",
+        errors=[(code, roughly(count)) for code, count in tally.errors],
+        agreements=[veil(row) for row in found if row.scans >= FEWEST],
+        too_few=[row for row in found if row.scans < FEWEST],
+        fewest=FEWEST,
+        disagreements=shadowing.disagreements(work, actor, model=name, version=version, limit=DISAGREEMENTS),
         on_shelf=find(parts_of(request).shelf, name, version) is not None,
     )
 
 
-def _decide(
-    request: Request, work: Work, actor: Actor, wished: tuple[str, str, str, str, str], verb: Verb, *, flash: str
-) -> Response:
-    require(actor, Action.MANAGE_MODELS)
-    step, name, version, reason, seen = wished
-    form = f"{step}-{name}-{version}"
-    keep_form(request, form, lambda work, refusal: _models_page(request, work, actor, refusal=refusal))
-    known = parse_id(seen, "The page is incomplete. Load it again.") if seen else None
-    verb(work, actor, Wish(name, version, reason, known))
-    return go(request, "/admin/models", flash=flash)
-
-
-def _tau(text: str) -> float | None:
-    """Return the threshold that was typed, as a share or in per cent; None for nothing."""
-    cleaned = text.strip().replace(",", ".")
-    if not cleaned:
-        return None
-    percent = cleaned.endswith("%")
-    try:
-        number = float(cleaned.removesuffix("%"))
-    except ValueError:
-        raise Unprocessable("Enter the threshold as a number such as 0.85.", code="threshold-out-of-range") from None
-    return number / 100 if percent else number
-
-
-def _models_page(request: Request, work: Work, actor: Actor, *, refusal: Refusal | None = None) -> Response:
+def models_page(request: Request, work: Work, actor: Actor, *, refusal: Refusal | None = None) -> Response:
+    """Return the page of all models; ``refusal`` is what one of its forms is told."""
     require(actor, Action.MANAGE_MODELS)
     parts = parts_of(request)
     now = choices.standing(work)
     names = {model.card.name for model in parts.shelf.models} | set(now.places)
-    lines = [_line(parts, now, name) for name in sorted(names)]
+    lines = [_line(parts, work, actor, now, name) for name in sorted(names)]
     return page(
         request,
         "admin/models.html",
@@ -191,6 +133,8 @@ def _models_page(request: Request, work: Work, actor: Actor, *, refusal: Refusal
         decisions=choices.history(work, limit=HISTORY),
         shown=HISTORY,
         kinds=KINDS,
+        has_authenticator=work.session.get_one(User, actor.user_id).totp_secret is not None,
+        email_allowed=parts.site.approval.email_code,
         seen=now.newest_id or "",
         refusal=refusal,
         status=refusal.error.status if refusal else 200,
@@ -200,21 +144,30 @@ def _models_page(request: Request, work: Work, actor: Actor, *, refusal: Refusal
 def _forms(line: ModelLine) -> Iterator[str]:
     """The names of the forms that the page has for a model: a refused one that is gone is told above them all."""
     for row in () if line.gate else line.versions:
-        if row.card:
-            yield f"activate-{line.name}-{row.version}"
-        if row.shadow:
-            yield f"stop-shadow-{line.name}-{row.version}"
-        elif row.may_shadow:
-            yield f"shadow-{line.name}-{row.version}"
-        if row.version == line.back_to:
-            yield f"roll-back-{line.name}-{row.version}"
+        for step, shown in (
+            ("propose", row.card is not None and (row.proposed is None or row.proposed.trouble is not None)),
+            ("withdraw", row.proposed is not None and row.proposed.own),
+            ("refuse", row.proposed is not None and not row.proposed.own),
+            ("confirm", row.proposed is not None and not row.proposed.own and row.proposed.trouble is None),
+            ("step-up", row.proposed is not None and not row.proposed.own and row.proposed.trouble is None),
+            ("switch-off", row.active),
+            ("stop-shadow", row.shadow),
+            ("shadow", not row.shadow and row.may_shadow),
+            ("roll-back", row.version == line.back_to),
+        ):
+            if shown:
+                yield f"{step}-{line.name}-{row.version}"
 
 
-def _line(parts: Parts, now: Standing, name: str) -> ModelLine:
+def _line(parts: Parts, work: Work, actor: Actor, now: Standing, name: str) -> ModelLine:
     shelf, place = parts.shelf, now.of(name)
     served = {model.card.version: model.card for model in shelf.models if model.card.name == name}
     speaking = spoken(now, shelf, name)
-    known = {*served, *(filter(None, (speaking, place.shadow)))}
+    off = place.active is not None and place.active.off
+    shadow = place.shadow.version if place.shadow else None
+    waiting = _waiting(parts, work, actor, place)
+    asked = waiting.proposal.version if waiting else None
+    known = {*served, *filter(None, (speaking, shadow, asked, place.active.version if place.active else None))}
     gate = any(card.task == "gate" for card in served.values())
     trouble, site_tau = _trouble(parts, now, name, speaking, gate)
     model = find(shelf, name, speaking or "")
@@ -226,22 +179,59 @@ def _line(parts: Parts, now: Standing, name: str) -> ModelLine:
                 version=version,
                 card=served.get(version),
                 active=version == speaking and not gate,
-                shadow=version == place.shadow,
+                shadow=version == shadow,
                 site_tau=site_tau if version == speaking else None,
-                may_shadow=version in served and (version != speaking or read != examinations(served[version])),
+                may_shadow=version in served
+                and served[version].task == "classify"
+                and (version != speaking or read != examinations(served[version])),
+                shadow_trouble=_shadow_trouble(parts, work, name, place) if version == shadow else None,
+                proposed=waiting if version == asked else None,
             )
             for version in sorted(known, key=version_order, reverse=True)
         ),
         gate=gate,
         decided=place.active is not None,
+        off=off,
         speaks_for=_words(read),
-        back_to=_back_to(place, served),
+        back_to=_back_to(place, shelf, name),
         trouble=trouble,
     )
 
 
-def _back_to(place: Place, served: dict[str, ModelCard]) -> str | None:
-    return place.before.version if place.before and place.before.version in served else None
+def _waiting(parts: Parts, work: Work, actor: Actor, place: Place) -> Waiting | None:
+    proposal = place.proposal
+    if proposal is None:
+        return None
+    trouble = proposals.find_trouble(work, proposal, parts.shelf)
+    return Waiting(
+        proposal=proposal,
+        who=proposals.proposer_name(work, proposal),
+        own=proposal.by_id == actor.user_id,
+        trouble=trouble.message if trouble else None,
+        challenge=proposals.open_challenge(work, actor, proposal),
+    )
+
+
+def _shadow_trouble(parts: Parts, work: Work, name: str, place: Place) -> str | None:
+    """Why a shadow that was started reads nothing; None when it reads."""
+    shadow = place.shadow
+    if shadow is None:
+        return None
+    if shadowing.has_given_up(work, name, shadow):
+        return (
+            f"Its process died {shadowing.MAX_CRASHES} times over it, so it is asked no more. "
+            "The cases went on. Stop it; it can be started again."
+        )
+    model = find(parts.shelf, name, shadow.version)
+    if model is not None and model.seal != shadow.seal:
+        return "Its folder is not the one that was started. Stop it; the new one can be started."
+    return None
+
+
+def _back_to(place: Place, shelf: Shelf, name: str) -> str | None:
+    before = place.before
+    model = find(shelf, name, before.version) if before else None
+    return before.version if before and model and model.seal == before.seal else None
 
 
 def _trouble(
@@ -253,6 +243,7 @@ def _trouble(
     if find(parts.shelf, name, speaking) is None:
         return f"Version {speaking} is to speak, but is not served here. Its scans are not analysed.", None
     try:
+        speaking_model(now, parts.shelf, name)
         return None, site_threshold(now, parts.settings.thresholds(), name, speaking)
     except CsssError as problem:
         return problem.message, None

@@ -16,6 +16,7 @@ from csss.entrypoints.web import (
     joining,
     mail,
     model_desk,
+    model_steps,
     models,
     patient_desk,
     pharmacist_desk,
@@ -51,6 +52,7 @@ def mount(app: FastAPI) -> None:
         reports,
         models,
         model_desk,
+        model_steps,
         mail,
     ):
         app.include_router(room.router)

@@ -14,7 +14,6 @@ from csss.entrypoints.web.rendering import Refusal, page
 from csss.findings.analyse import quality_finding
 from csss.foundation.errors import NotFound
 from csss.foundation.work import Work
-from csss.imaging.quality import words
 from csss.inference.card import ModelCard
 from csss.inference.shelf import Shelf
 from csss.pathway import worklist
@@ -109,7 +108,7 @@ def _quality(view: CaseView) -> list[tuple[bool, str]]:
     if view.analysis is None:
         return []
     found = [quality_finding(entry) for entry in view.analysis.quality]
-    return [(finding.fault, words(finding)) for finding in sorted(found, key=lambda finding: not finding.fault)]
+    return [(finding.fault, finding.words) for finding in sorted(found, key=lambda finding: not finding.fault)]
 
 
 def _conclusions(shelf: Shelf, view: CaseView, card: ModelCard | None) -> list[str]:

@@ -19,7 +19,7 @@ class Engine(Protocol):
     """Runs one opened network; safe to call from several threads."""
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Feature maps A (n, K, h, w) of prepared pictures (n, 3, height, width).
+        """Feature maps A (n, K, h, w) of prepared pictures (n, channels, height, width).
 
         Raises InferenceRefused ``model-run-failed``, and what else the engine says of itself.
         """

@@ -20,9 +20,9 @@ class EngineChoice:
     remote: Mapping[str, RemoteModel] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, local: str, addresses: Mapping[str, str], token: str | None) -> "EngineChoice":
-        """The choice as settings spell it: the local engine, addresses by model name, the token for all of them."""
-        return cls(local, {name: RemoteModel(address, token) for name, address in addresses.items()})
+    def of(cls, local: str, addresses: Mapping[str, str], tokens: Mapping[str, str]) -> "EngineChoice":
+        """The choice as settings spell it: the local engine, addresses and tokens by model name."""
+        return cls(local, {name: RemoteModel(address, tokens.get(name)) for name, address in addresses.items()})
 
     def open(self, card: ModelCard, model: bytes, threads: int) -> Engine:
         """The engine for the model of ``card`` with the bytes ``model`` of its model.onnx.

@@ -47,6 +47,7 @@ class RemoteEngine:
             timeout=httpx.Timeout(TOTAL_SECONDS, connect=CONNECT_SECONDS),
             limits=httpx.Limits(max_keepalive_connections=0),
         )
+        self._version: object = None
         self._input_name = _find_input(self._ask("GET", self._url, None, {}, HEADER_BYTES)[1], card.input)
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -66,7 +67,16 @@ class RemoteEngine:
         headers = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(header))}
         limit = HEADER_BYTES + len(batch) * FEATURE_BYTES
         answered, body = self._ask("POST", f"{self._url}/infer", header + tensor, headers, limit)
-        return read_features(body, answered.get(HEADER_LENGTH, ""), len(batch))
+        features = read_features(body, answered.get(HEADER_LENGTH, ""), len(batch))
+        self._check_version(_parse(body[: int(answered[HEADER_LENGTH])]).get("model_version"))
+        return features
+
+    def _check_version(self, version: object) -> None:
+        """Raises InferenceRefused when the server says of this answer that another version gave it than before."""
+        known = self._version = version if self._version is None else self._version
+        if version != known:
+            message = "The server of the model answers with another version than before; it is to be proved again."
+            raise InferenceRefused(message, code="remote-changed")
 
     def _ask(
         self, method: str, url: str, content: bytes | None, headers: dict[str, str], limit: int
@@ -95,7 +105,7 @@ class RemoteEngine:
 def open_remote(where: RemoteModel, card: ModelCard) -> RemoteEngine:
     """The engine for the model of ``card`` on another server, after that server was asked what it has.
 
-    That it has the same weights is only shown by the golden case, which the shelf replays at the start.
+    That it has the same weights is only shown by the golden case, which is replayed at the start and from time to time.
     Raises CardError: ``remote-unreachable``, ``remote-refused``, ``remote-answer-invalid``, ``remote-mismatch``.
     """
     try:
@@ -131,7 +141,7 @@ def read_features(body: bytes, header_length: str, pictures: int) -> NDArray[np.
 def _find_input(metadata: bytes, spec: InputSpec) -> str:
     """The name of the input that takes prepared pictures, from the server's description of the model."""
     described = _parse(metadata)
-    wanted = (3, spec.height_px, spec.width_px)
+    wanted = (spec.channels, spec.height_px, spec.width_px)
     names: list[str] = [tensor["name"] for tensor in _tensors(described, "inputs") if _takes(tensor["shape"], wanted)]
     has_features = FEATURES in [tensor["name"] for tensor in _tensors(described, "outputs")]
     if len(names) != 1 or not has_features:

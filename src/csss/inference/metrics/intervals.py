@@ -1,5 +1,6 @@
 """Bootstrap intervals over groups: how far the figures would move with other patients."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,42 +63,46 @@ def bootstrap(cases: Cases, *, rounds: int = 1000, seed: int = 42) -> Intervals:
         rounds=rounds,
         groups=len(names),
         seed=seed,
-        accuracy=_interval(drawn.accuracy),
-        balanced_accuracy=_interval(drawn.balanced_accuracy),
-        macro_f1=_interval(drawn.macro_f1),
-        kappa=_interval(drawn.kappa),
-        ece=_interval(drawn.ece),
-        coverage=_interval(drawn.coverage),
-        selective_accuracy=_interval(drawn.selective_accuracy),
+        accuracy=interval_of(drawn.accuracy),
+        balanced_accuracy=interval_of(drawn.balanced_accuracy),
+        macro_f1=interval_of(drawn.macro_f1),
+        kappa=interval_of(drawn.kappa),
+        ece=interval_of(drawn.ece),
+        coverage=interval_of(drawn.coverage),
+        selective_accuracy=interval_of(drawn.selective_accuracy),
         classes=tuple(
             ClassIntervals(
                 label=label,
-                sensitivity=_interval(drawn.sensitivity[:, index]),
-                specificity=_interval(drawn.specificity[:, index]),
-                precision=_interval(drawn.precision[:, index]),
-                f1=_interval(drawn.f1[:, index]),
+                sensitivity=interval_of(drawn.sensitivity[:, index]),
+                specificity=interval_of(drawn.specificity[:, index]),
+                precision=interval_of(drawn.precision[:, index]),
+                f1=interval_of(drawn.f1[:, index]),
             )
             for index, label in enumerate(cases.labels)
         ),
     )
 
 
-def _draw(columns: Floats, rounds: int, seed: int) -> Floats:
-    """The summed ``columns`` (G, K) of each round, (rounds, K)."""
-    random, groups = np.random.default_rng(seed), len(columns)
-    drawn = np.empty((rounds, columns.shape[1]))
+def draw_groups(groups: int, rounds: int, seed: int) -> Iterator[Floats]:
+    """How often each of ``groups`` is drawn (with replacement) in each round, in chunks of rounds (some, G)."""
+    random = np.random.default_rng(seed)
     step = max(1, _DRAWS_AT_ONCE // max(1, groups))
     for start in range(0, rounds, step):
         count = min(step, rounds - start)
         picked = random.integers(0, groups, (count, groups)) + groups * np.arange(count)[:, None]
-        times = np.bincount(picked.ravel(), minlength=count * groups).reshape(count, groups)
-        drawn[start : start + count] = times.astype(np.float64) @ columns
-    return drawn
+        yield np.bincount(picked.ravel(), minlength=count * groups).reshape(count, groups).astype(np.float64)
 
 
-def _interval(values: NDArray[np.float64]) -> Interval | None:
+def interval_of(values: NDArray[np.float64]) -> Interval | None:
+    """The interval of what the rounds gave, those aside that could not judge it; None when none could."""
     judged = values[~np.isnan(values)]
     if not len(judged):
         return None
     low, high = np.percentile(judged, (2.5, 97.5))
     return Interval(float(low), float(high))
+
+
+def _draw(columns: Floats, rounds: int, seed: int) -> Floats:
+    """The summed ``columns`` (G, K) of each round, (rounds, K)."""
+    none = np.empty((0, columns.shape[1]))
+    return np.concatenate([none, *(times @ columns for times in draw_groups(len(columns), rounds, seed))])

@@ -27,7 +27,11 @@ def reliability(truth: Indices, shares: Shares) -> tuple[Bin, ...]:
     """The reliability diagram of ``shares`` (n, C) against ``truth`` (n,): the bins that hold a picture."""
     if not len(truth):
         return ()
-    confidence, right = shares.max(axis=1), shares.argmax(axis=1) == truth
+    return positive_bins(shares.argmax(axis=1) == truth, shares.max(axis=1))
+
+
+def positive_bins(right: Flags, confidence: Shares) -> tuple[Bin, ...]:
+    """The bins of ``confidence`` (n,) that hold a picture, with the share that ``right`` (n,) says yes to."""
     bins = bin_of(confidence)
     return tuple(
         Bin(int(inside.sum()), float(confidence[inside].mean()), float(right[inside].mean()))

@@ -1,5 +1,6 @@
 """Classify one picture: probabilities, the threshold rule that fails closed, risk, and heat map."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -15,7 +16,7 @@ from csss.inference.gate import UNGATED, Admission
 from csss.inference.head import Head
 from csss.inference.lungs import LungFields, check_fields, estimate_lungs
 from csss.inference.prediction import InferenceRefused, Prediction, Stage, UncertainReason
-from csss.inference.prepare import Picture, prepare_grey
+from csss.inference.prepare import Picture, prepare_picture
 
 Floats = NDArray[np.float32]
 
@@ -35,6 +36,30 @@ class Verdict:
         return bool(self.reasons)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Statement:
+    """What the rule of a task makes of one picture's logits, before gate and quality of the picture are heard.
+
+    ``probabilities`` (C,); ``label`` is stated unless there are reasons against it; ``tau`` is what ``confidence``,
+    the probability of the label ``top_index``, was compared with. ``plausible`` are the labels that count for the
+    risk, ``chosen`` those of the conformal set, ``found`` those over thresholds of their own.
+    """
+
+    probabilities: NDArray[np.float64]
+    label: str
+    top_index: int
+    confidence: float
+    tau: float
+    reasons: tuple[UncertainReason, ...]
+    plausible: tuple[int, ...]
+    chosen: tuple[int, ...]
+    found: tuple[int, ...] = ()
+
+
+Rule = Callable[[Floats, float, ModelCard], Statement]
+"""Logits (C,) and feature distance to a Statement. Raises InferenceRefused."""
+
+
 def classify(
     picture: Picture, card: ModelCard, head: Head, engine: Engine, admission: Admission = UNGATED
 ) -> Prediction:
@@ -42,43 +67,71 @@ def classify(
 
     Raises InferenceRefused when the network's answer is no finite probability vector (never a class then).
     """
+    return answer(picture, card, head, engine, admission, state_one)
+
+
+def state_one(logits: Floats, distance: float, card: ModelCard) -> Statement:
+    """The rule of a model whose labels exclude each other: the likeliest label, where it reaches tau."""
+    probabilities = calibrate(logits, card.calibration)
+    verdict = judge(probabilities, len(card.labels), card.threshold.tau, distance, card.ood.limit)
+    chosen = choose_set(probabilities, card.conformal)
+    reasons = verdict.reasons
+    if card.conformal is not None and card.conformal.two_are_uncertain and len(chosen) > 1:
+        reasons += (UncertainReason.SET_OF_TWO,)
+    return Statement(
+        probabilities=probabilities,
+        label=card.labels[verdict.top_index].name,
+        top_index=verdict.top_index,
+        confidence=verdict.confidence,
+        tau=card.threshold.tau,
+        reasons=reasons,
+        plausible=find_plausible(probabilities, card),
+        chosen=chosen,
+    )
+
+
+def answer(
+    picture: Picture, card: ModelCard, head: Head, engine: Engine, admission: Admission, rule: Rule
+) -> Prediction:
+    """Prepare, run, state by the ``rule`` of the task, explain: the one way from a picture to a prediction.
+
+    Raises InferenceRefused when the network's answer cannot be trusted.
+    """
     started = perf_counter()
     framed = card.input.framing == "lungs"
-    lungs = estimate_lungs(picture.grey) if framed or card.quality == "chest" else None
+    lungs = estimate_lungs(picture.small) if framed or card.quality == "chest" else None
     quality = (*admission.faults, *_check(picture, lungs if card.quality == "chest" else None))
     frame = frame_lungs(lungs) if framed and lungs else WHOLE
-    batch = prepare_grey(picture.grey, card.input, frame)
+    batch = prepare_picture(picture, card.input, frame)
     prepared = perf_counter()
     features = _single(engine.run(batch), head)
     # Overflow needs no warning here: what it leaves is not finite, and `judge` refuses that.
     with np.errstate(over="ignore", invalid="ignore"):
         pooled = features.mean(axis=(1, 2))
         hidden, logits = head.logits(pooled)
-        probabilities = calibrate(logits, card.calibration)
         distance = head.distance(pooled)
-    verdict = judge(probabilities, len(card.labels), card.threshold.tau, distance, card.ood.limit)
-    chosen = choose_set(probabilities, card.conformal)
-    reasons = _all_reasons(verdict, card.conformal, chosen, admission, any(finding.fault for finding in quality))
+        stated = rule(logits, distance, card)
+    reasons = _all_reasons(stated, admission, any(finding.fault for finding in quality))
     ran = perf_counter()
     shown = card.explanation.shown
-    heat = spread_heat(grad_cam(features, hidden, head, verdict.top_index), frame) if shown else None
+    heat = spread_heat(grad_cam(features, hidden, head, stated.top_index), frame) if shown else None
     regions = name_regions(heat, lungs) if heat is not None else ()
     explained = perf_counter()
     names = tuple(label.name for label in card.labels)
     return Prediction(
-        label=UNCERTAIN if reasons else names[verdict.top_index],
-        top_label=names[verdict.top_index],
-        confidence=verdict.confidence,
-        probabilities=tuple(zip(names, (float(p) for p in probabilities), strict=True)),
-        tau=card.threshold.tau,
+        label=UNCERTAIN if reasons else stated.label,
+        top_label=names[stated.top_index],
+        confidence=stated.confidence,
+        probabilities=tuple(zip(names, (float(p) for p in stated.probabilities), strict=True)),
+        tau=stated.tau,
         uncertain=bool(reasons),
         uncertain_reasons=reasons,
-        risk=rate_risk(probabilities, bool(reasons), card),
+        risk=rate_risk(stated.plausible, bool(reasons), card),
         regions=regions,
         heat=heat,
         ood_distance=distance,
         ood_limit=card.ood.limit,
-        conformal_set=tuple(names[index] for index in chosen),
+        conformal_set=tuple(names[index] for index in stated.chosen),
         coverage=card.conformal.coverage if card.conformal else None,
         quality=quality,
         gate=admission.verdict,
@@ -93,11 +146,12 @@ def classify(
             (Stage.MODEL, 1000.0 * (ran - prepared)),
             (Stage.EXPLAIN, 1000.0 * (explained - ran)),
         ),
+        findings=tuple(names[index] for index in stated.found),
     )
 
 
 def _check(picture: Picture, lungs: LungFields | None) -> tuple[QualityFinding, ...]:
-    return () if lungs is None else (*check_chest(picture.grey), *check_fields(lungs))
+    return () if lungs is None else (*check_chest(picture.small), *check_fields(lungs))
 
 
 def calibrate(logits: Floats, calibration: Calibration) -> NDArray[np.float64]:
@@ -155,30 +209,28 @@ def judge(probabilities: NDArray[np.floating], labels: int, tau: float, distance
     return Verdict(top, confidence, tuple(reasons))
 
 
-def rate_risk(probabilities: NDArray[np.floating], uncertain: bool, card: ModelCard) -> Risk:
-    """The highest risk among the plausible labels, and at least the floor when the model is unsure.
-
-    The likeliest label is always among the plausible ones, so being unsure can raise the risk of a
-    result but never lower it.
-    """
+def find_plausible(probabilities: NDArray[np.floating], card: ModelCard) -> tuple[int, ...]:
+    """Indices of the labels that count for the risk; the likeliest one is always among them."""
     top = int(probabilities.argmax())
-    plausible = [
-        label.risk
-        for index, label in enumerate(card.labels)
-        if index == top or probabilities[index] >= card.risk.plausible_from
-    ]
+    return tuple(
+        index for index, share in enumerate(probabilities) if index == top or share >= card.risk.plausible_from
+    )
+
+
+def rate_risk(plausible: tuple[int, ...], uncertain: bool, card: ModelCard) -> Risk:
+    """The highest risk among the plausible labels, low without any, and at least the floor when the model is unsure.
+
+    So being unsure can raise the risk of a result but never lower it.
+    """
+    risks = [Risk.LOW, *(card.labels[index].risk for index in plausible)]
     if uncertain:
-        plausible.append(Risk(card.risk.floor_when_uncertain))
-    return max(plausible, key=lambda risk: risk.rank)
+        risks.append(Risk(card.risk.floor_when_uncertain))
+    return max(risks, key=lambda risk: risk.rank)
 
 
-def _all_reasons(
-    verdict: Verdict, conformal: Conformal | None, chosen: tuple[int, ...], admission: Admission, faulty: bool
-) -> tuple[UncertainReason, ...]:
+def _all_reasons(stated: Statement, admission: Admission, faulty: bool) -> tuple[UncertainReason, ...]:
     """Every reason to say "Uncertain", in the order of `UncertainReason`."""
-    found = set(verdict.reasons)
-    if conformal is not None and conformal.two_are_uncertain and len(chosen) > 1:
-        found.add(UncertainReason.SET_OF_TWO)
+    found = set(stated.reasons)
     if admission.unsure:
         found.add(UncertainReason.OUT_OF_DISTRIBUTION)
     if faulty:

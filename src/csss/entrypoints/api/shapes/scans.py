@@ -11,7 +11,6 @@ from csss.entrypoints.api.shapes.base import Shape
 from csss.entrypoints.api.shapes.people import PatientShape
 from csss.findings.analyse import quality_finding
 from csss.findings.tables import Analysis
-from csss.imaging.quality import words
 from csss.pathway.states import FHIR_STATUS, State
 from csss.pathway.tables import CaseEvent, SignOff
 from csss.pathway.worklist import CaseView, Line, Page, reason_for
@@ -31,7 +30,7 @@ class QualityShape(Shape):
     @classmethod
     def of(cls, entry: list[Any]) -> Self:
         found = quality_finding(entry)
-        return cls(check=found.check, fault=found.fault, value=found.value, limit=found.limit, words=words(found))
+        return cls(check=found.check, fault=found.fault, value=found.value, limit=found.limit, words=found.words)
 
 
 class GateShape(Shape):

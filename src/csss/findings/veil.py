@@ -1,0 +1,69 @@
+"""What is shown of a shadow's agreement: aggregates of five and more, from which no single scan can be read off.
+
+Administrators see aggregates only (the product's access rules). Exact totals beside hidden cells would give them
+back, so counts are shown rounded down to fives, and a share that would tell of fewer than five scans as a bound.
+"""
+
+import math
+from dataclasses import dataclass
+
+from csss.findings.shadowed import Agreement
+
+FEWEST = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Veiled:
+    """An `Agreement` in words; ``kappa`` and ``counts`` as there, ``kappa`` None where it is not told."""
+
+    model: str
+    version: str
+    scans: str
+    same_stated: str
+    same_top: str
+    kappa: float | None
+    confidence_difference: float
+    labels: tuple[str, ...]
+    counts: tuple[tuple[str, ...], ...]
+    left_out: bool
+
+
+def veil(agreement: Agreement) -> Veiled:
+    """Return what may be shown of an agreement over at least five scans."""
+    stated, top = (round(share * agreement.scans) for share in (agreement.same_stated, agreement.same_top))
+    kept = [at for at in range(len(agreement.labels)) if _margin(agreement, at) >= FEWEST]
+    return Veiled(
+        model=agreement.model,
+        version=agreement.version,
+        scans=roughly(agreement.scans),
+        same_stated=share_in_words(stated, agreement.scans),
+        same_top=share_in_words(top, agreement.scans),
+        kappa=agreement.kappa if min(top, agreement.scans - top) >= FEWEST else None,
+        confidence_difference=agreement.confidence_difference,
+        labels=tuple(agreement.labels[at] for at in kept),
+        counts=tuple(tuple(roughly(agreement.counts[row][column]) for column in kept) for row in kept),
+        left_out=len(kept) < len(agreement.labels),
+    )
+
+
+def roughly(count: int) -> str:
+    """Return a count rounded down to fives, such as "25+"; "<5" for less, none included."""
+    return f"{count - count % FEWEST}+" if count >= FEWEST else f"<{FEWEST}"
+
+
+def share_in_words(part: int, whole: int) -> str:
+    """Return a share in per cent; as a bound that follows from `roughly` alone where it tells of fewer than five."""
+    least = whole - whole % FEWEST
+    few, few_others = part < FEWEST, whole - part < FEWEST
+    if few and few_others:
+        return "not shown"
+    if few:
+        return f"at most {math.ceil(100 * (FEWEST - 1) / least)} %"
+    if few_others:
+        return f"at least {math.floor(100 * (least - FEWEST + 1) / least)} %"
+    return f"{round(100 * part / whole)} %"
+
+
+def _margin(agreement: Agreement, at: int) -> int:
+    """On how many scans either of the two held this label likeliest, at the most."""
+    return max(sum(agreement.counts[at]), sum(row[at] for row in agreement.counts))
