@@ -45,6 +45,7 @@ def _sides(answer: str, folder: Path, asked: argparse.Namespace) -> list[Side]:
 
     if answer == "prediction":
         sides = [
+            ours("prediction and no more", "--answer", "prediction", "--bare"),
             ours("decoded here", "--answer", "prediction"),
             ours("sandboxed", "--answer", "prediction", "--sandbox"),
         ]

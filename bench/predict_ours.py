@@ -2,8 +2,9 @@
 
 import argparse
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,9 @@ from bench.stopwatch import allowed_threads, time_side
 from csss.imaging.limits import Limits
 from csss.imaging.sniff import FileKind
 from csss.imaging.volume import Volume
-from csss.inference.read_files import Decoder, FileReading, predict_files
-from csss.inference.shelf import Shelf
+from csss.inference.engines import EngineChoice
+from csss.inference.read_files import Decoder, FileReader, FileReading, predict_files
+from csss.inference.shelf import Model, Shelf
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,6 +69,7 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--answer", choices=ANSWERS, required=True)
     parser.add_argument("--sandbox", action="store_true")
+    parser.add_argument("--bare", action="store_true", help="what the papers' prediction does and nothing else")
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--repeats", type=int, required=True)
     asked = parser.parse_args()
@@ -78,9 +81,21 @@ def main() -> None:
             decoder = stack.enter_context(Sandbox())
         shelf = Shelf(asked.models, threads=allowed_threads())
         files = itertools.cycle(sorted(asked.folder.glob("*.jpg")))
-        readings = predict_files(files, shelf=shelf, decoder=decoder, model=asked.model)
+        readings: Iterator[FileReading]
+        if asked.bare:
+            reader = FileReader(_bare(shelf.model(asked.model)), decoder)
+            readings = (reader.read(file) for file in files)
+        else:
+            readings = predict_files(files, shelf=shelf, decoder=decoder, model=asked.model)
         shape = ANSWERS[asked.answer]
         time_side(lambda: shape(_checked(next(readings))), asked.repeats)
+
+
+def _bare(model: Model) -> Model:
+    """The same network, head and rule, without gate, checks of the picture, lungs and heat map: nobody is served so."""
+    hidden = replace(model.card.explanation, shown=False)
+    card = replace(model.card, gate=None, quality=None, explanation=hidden)
+    return Model(card, model.folder, allowed_threads(), EngineChoice())
 
 
 def _checked(reading: FileReading) -> FileReading:

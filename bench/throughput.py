@@ -104,7 +104,7 @@ def _measure(
     runs: int,
 ) -> Rate:
     random = np.random.default_rng(1)
-    shape = (len(volumes), 3, card.input.height_px, card.input.width_px)
+    shape = (len(volumes), card.input.channels, card.input.height_px, card.input.width_px)
     batch = random.normal(size=shape).astype(np.float32)
     name = session.get_inputs()[0].name
     calls: Mapping[str, Callable[[], object]] = {

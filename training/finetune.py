@@ -4,6 +4,7 @@ import copy
 import hashlib
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from torch import nn
 from csss.inference.card import Framing, InputSpec
 from training.aims import ONE_LABEL, Aim
 from training.chest_net import ChestNet
+from training.export import INPUT, OUTPUT, export_onnx, open_exported
 from training.ranks import Ranks
 from training.vary_batch import MILD, STRONG, show_batch, vary_batch
 
@@ -116,12 +118,24 @@ def run_pictures(
 ) -> NDArray[np.float32]:
     """What ``network`` in evaluation mode gives for pictures as they are, float32 (n, ...)."""
     network.eval()
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, len(greys), _EVALUATION_BATCH):
-            batch = show_batch(greys[start : start + _EVALUATION_BATCH], spec, side_px)
-            parts.append(network(batch.to(device)).cpu().numpy())
-    return np.concatenate(parts)
+    run = _exported(network, spec.channels, side_px) if device.type == "cpu" else _on(network, device)
+    starts = range(0, len(greys), _EVALUATION_BATCH)
+    return np.concatenate([run(show_batch(greys[at : at + _EVALUATION_BATCH], spec, side_px)) for at in starts])
+
+
+def _exported(network: nn.Module, channels: int, side_px: int) -> Callable[[torch.Tensor], NDArray[np.float32]]:
+    # On processors the exported network answers the same several times faster than the one that can be fitted.
+    example = torch.zeros(1, channels, side_px, side_px)
+    session = open_exported(export_onnx(network, example), torch.get_num_threads())
+    return lambda batch: np.asarray(session.run([OUTPUT], {INPUT: batch.contiguous().numpy()})[0])
+
+
+def _on(network: nn.Module, device: torch.device) -> Callable[[torch.Tensor], NDArray[np.float32]]:
+    def run(batch: torch.Tensor) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            return np.asarray(network(batch.to(device)).cpu().numpy())
+
+    return run
 
 
 def chances(truth: NDArray[np.int64], source: NDArray[np.int64], cell_power: float) -> NDArray[np.float64]:

@@ -90,7 +90,7 @@ def test_expired_code_stays_expired_when_the_clock_goes_back(site: Site) -> None
 
 def test_challenge_works_once(site: Site) -> None:
     actor, rules = site.person("admin").actor, site.assembly.settings.approval
-    bound = Bound("approve", new_id(), 0, "0" * 64)
+    bound = Bound("approve", new_id(), 0, "0" * 64, "approve the report")
     sent: list[str] = []
     with site.assembly.shop.work() as work:
         step_up.begin(
@@ -99,7 +99,7 @@ def test_challenge_works_once(site: Site) -> None:
             bound=bound,
             method=StepUpMethod.EMAIL,
             rules=rules,
-            send_code=lambda _address, code, _minutes: sent.append(code),
+            send_code=lambda _address, _purpose, code, _minutes: sent.append(code),
         )
     with site.assembly.shop.work() as work:
         step_up.use(work, actor, bound=bound, code=sent[0], rules=rules)
@@ -317,6 +317,7 @@ def test_letter_states_the_minutes_of_the_setting(open_with: Any, minutes: int) 
     with open_with(approval_code_minutes=str(minutes)) as site:
         case_id = waiting(site)
         answer = begin(site, case_id).json()
+        assert "Your code to approve the report is" in text_of(site.mailbox)
         assert f"It is valid for {minutes} minutes, works once" in text_of(site.mailbox)
         assert datetime.fromisoformat(answer["expires_at"]) - site.clock.now() == timedelta(minutes=minutes)
 

@@ -87,7 +87,7 @@ def _mailed_code(page: Any) -> str:
     """Read the code in the demo's mail, in a window of its own."""
     mail = page.context.new_page()
     mail.goto("/mail")
-    mail.get_by_role("link", name=re.compile("your approval code")).first.click()
+    mail.get_by_role("link", name=re.compile("your code to confirm")).first.click()
     found = re.search(r"\b\d{8}\b", mail.inner_text("pre"))
     mail.close()
     assert found is not None

@@ -12,6 +12,7 @@ from tiny_model import SIDE, make_folder, make_network, make_volume
 from csss.foundation.errors import CsssError
 from csss.inference import shelf as shelf_module
 from csss.inference.batching import Batched
+from csss.inference.card import MODEL_FILE
 from csss.inference.engines import ENGINES, Engine
 from csss.inference.packaged import packaged_models
 from csss.inference.prediction import InferenceRefused
@@ -206,11 +207,13 @@ def test_batched_caller_who_is_stopped_leaves_the_line() -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("network", ["tiny", "shipped"])
 def test_batched_onnx_answers_are_those_of_each_alone(network: str, threads: int) -> None:
-    shipped = network == "shipped"
-    data = (packaged_models() / "chest-mobilenetv2/2/model.onnx").read_bytes() if shipped else make_network(5)
+    data, shape = make_network(5), (3, SIDE, SIDE)
+    if network == "shipped":
+        model = Shelf(packaged_models()).model("chest-mobilenetv2")
+        spec = model.card.input
+        data, shape = (model.folder / MODEL_FILE).read_bytes(), (spec.channels, spec.height_px, spec.width_px)
     alone = ENGINES["onnx"](data, threads)
-    side = 224 if shipped else SIDE
-    batches = np.random.default_rng(7).normal(size=(5, 1, 3, side, side)).astype(np.float32)
+    batches = np.random.default_rng(7).normal(size=(5, 1, *shape)).astype(np.float32)
     wanted = [alone.run(batch) for batch in batches]
     engine = Gated(alone.run)
     batched = Watched(engine)

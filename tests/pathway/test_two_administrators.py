@@ -9,13 +9,15 @@ from uuid import UUID
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from csss.accounts.tables import User
+from accounts.letters_read import mailed_code, text_of
+from csss.accounts.tables import StepUpMethod, User
 from csss.findings import proposals
 from csss.findings.choices import ModelChoice, Wish
 from csss.findings.tables import Analysis
 from csss.foundation.clock import SetClock
 from csss.foundation.errors import CsssError
 from csss.foundation.ids import new_id
+from csss.foundation.settings import Approval
 from csss.imaging.sandbox import Sandbox
 from csss.inference.shelf import Shelf
 from csss.pathway import reading
@@ -119,6 +121,22 @@ def test_a_confirmation_needs_a_fresh_code_for_this_very_proposal(versions_site:
     assert refused(site, enter, site.totp_code("second admin")) == (409, "no-open-code")
     ask()
     enter(site, site.totp_code("second admin"))
+    assert active(site) == ("1",)
+
+
+def test_a_mailed_code_says_which_version_it_is_for_and_confirms_it(versions_site: Site) -> None:
+    site = versions_site
+    decide(site, "propose", "1")
+    second, rules = site.person("second admin").actor, Approval(email_code=True)
+    with site.assembly.shop.work() as work:
+        proposals.begin_step_up(
+            work, second, model="tiny", version="1", method=StepUpMethod.EMAIL, rules=rules,
+            send_code=site.assembly.parts.send_code, shelf=site.assembly.shelf,
+        )  # fmt: skip
+    assert "Your code to let tiny 1 read scans is" in text_of(site.mailbox)
+    wish = Wish("tiny", "1", "the figures are good", newest(site))
+    with site.assembly.shop.work() as work:
+        proposals.confirm(work, second, wish, code=mailed_code(site.mailbox), rules=rules, shelf=site.assembly.shelf)
     assert active(site) == ("1",)
 
 

@@ -147,6 +147,16 @@ def test_choose_calibration_finds_the_vector_where_a_label_is_biased() -> None:
     assert tried[1].loss < tried[0].loss
 
 
+def test_choose_calibration_takes_no_way_whose_probabilities_mean_less() -> None:
+    logits, truth = unevenly_common(3000)
+    chosen, tried = choose_calibration(logits, truth, groups_of(3000), "x")
+    scores = {choice.method: choice.macro_f1 + choice.balanced_accuracy for choice in tried}
+    losses = {choice.method: choice.loss for choice in tried}
+    assert scores["prior"] > max(scores["temperature"], scores["vector"]) + 0.02
+    assert losses["prior"] > losses["temperature"] + 0.02
+    assert chosen in (by_temperature(logits, truth, "x"), by_vector(logits, truth, "x"))
+
+
 def test_choose_calibration_takes_the_simpler_of_two_equal_ways() -> None:
     truth = np.arange(60) % 3
     logits = np.eye(3, dtype=np.float32)[truth] * 5.0

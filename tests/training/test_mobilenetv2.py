@@ -25,8 +25,8 @@ def make_network() -> MobileNetV2:
 def make_dense(classes: int = 5) -> tuple[torch.nn.Linear, torch.nn.Linear, Head]:
     first, second = torch.nn.Linear(FEATURE_CHANNELS, 128), torch.nn.Linear(128, classes)
     arrays = [value.detach().numpy() for layer in (first, second) for value in (layer.weight, layer.bias)]
-    none = np.zeros(1, np.float32)
-    return first, second, Head(*arrays, none, none, none, none)
+    none = np.zeros((1, FEATURE_CHANNELS), np.float32)
+    return first, second, Head(*arrays, none[0], none, np.zeros((classes, 1), np.float32), none[0, :1])
 
 
 def test_mobilenetv2_has_the_names_and_shapes_of_torchvision() -> None:

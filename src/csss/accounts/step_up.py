@@ -23,18 +23,22 @@ from csss.foundation.work import Work
 
 CODE_DIGITS = 8
 
-# Hands a code to its owner: (address, code, minutes it is valid). Raises when the mail server does not take it.
-SendCode = Callable[[str, str, int], None]
+# Hands a code to its owner: (address, what it is for, code, minutes it is valid). Raises when mail is down.
+SendCode = Callable[[str, str, str, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What a challenge stands for: no other person, action, subject, revision or content can use it."""
+    """What a challenge stands for: no other person, action, subject, revision or content can use it.
+
+    ``purpose`` tells its owner in the mail what the code is for, after "Your code to"; it names no patient.
+    """
 
     action: str
     subject_id: UUID
     revision: int
     content_sha256: str
+    purpose: str
     object_type: str = "case"
 
 
@@ -67,7 +71,7 @@ def begin(
         code_hash = _hash(salt, code)
         # Nothing is locked while the mail server thinks, and a code that nobody received is never open.
         work.pause()
-        send_code(user.email, code, rules.code_minutes)
+        send_code(user.email, bound.purpose, code, rules.code_minutes)
     work.session.execute(
         update(StepUp)
         .where(StepUp.user_id == actor.user_id, StepUp.used_at.is_(None), StepUp.voided_at.is_(None))

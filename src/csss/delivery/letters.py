@@ -77,17 +77,19 @@ def mail_already_registered(work: Work, user_id: UUID, *, channel: Channel, site
     )
 
 
-def send_code(channel: Channel, site: Site, address: str, code: str, minutes: int) -> None:
-    """Hand an approval code to its owner now; raises `DeliveryError` when the mail server does not take it."""
+def send_code(channel: Channel, site: Site, address: str, purpose: str, code: str, minutes: int) -> None:
+    """Hand a code to its owner now, with its ``purpose`` after "Your code to".
+
+    Raises `DeliveryError` when the mail server does not take it.
+    """
     channel.send(
         Message(
             message_id=f"<{new_id()}@{site.mail_domain}>",
             to=address,
-            subject=f"{site.hospital_name}: your approval code",
+            subject=f"{site.hospital_name}: your code to confirm",
             text=(
-                f"Your code to approve the report is\n\n    {code}\n\nIt is valid for {minutes} minutes, works once, "
-                f"and only for the report that you were reading. If you did not ask for it, tell your security "
-                f"officer.\n"
+                f"Your code to {purpose} is\n\n    {code}\n\nIt is valid for {minutes} minutes, works once, and "
+                f"only for exactly what was on your screen. If you did not ask for it, tell your security officer.\n"
             ),
         ),
         handing_over=lambda: None,

@@ -154,5 +154,6 @@ def _bound(proposal: Proposal) -> Bound:
         subject_id=proposal.id,
         revision=proposal.number,
         content_sha256=hashlib.sha256(json.dumps(content).encode()).hexdigest(),
+        purpose=f"let {proposal.model} {proposal.version} read scans",
         object_type="model_choice",
     )

@@ -270,7 +270,7 @@ def _check_signed_content(content: ReportContent) -> None:
 
 def _bound(work: Work, case: Case, site: Site) -> Bound:
     _, sha256 = content_to_approve(work, case, site=site)
-    return Bound(Action.APPROVE, case.id, case.revision, sha256)
+    return Bound(Action.APPROVE, case.id, case.revision, sha256, purpose="approve the report")
 
 
 def _check_other_person(work: Work, actor: Actor, case: Case) -> None:
