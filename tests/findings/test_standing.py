@@ -295,6 +295,34 @@ def test_a_version_that_was_switched_off_is_silent_and_nothing_speaks_for_it(she
         assert who(standing, shelf, "CT") == ("other", "1", None)
 
 
+def test_what_one_may_do_alone_makes_no_other_model_speak(shelf: Shelf) -> None:
+    both = (decide("activate", "1"), decide("activate", "2"), decide("activate", "1", name="zeta"))
+    assert who(after(*both), shelf) == ("zeta", "1", None)
+    assert who(after(*both, decide("back", "1")), shelf) == ("zeta", "1", None)
+    assert who(after(*both, decide("off", "2")), shelf) == ("zeta", "1", None)
+    for later in ((), (decide("back", "1"),), (decide("off", "2"),)):
+        with pytest.raises(ModelSwitchedOff, match="zeta"):
+            who(after(*both, decide("off", "1", name="zeta"), *later), shelf)
+    # Nobody had decided about zeta, and tiny goes first by its name.
+    assert who(after(decide("off", "1", name="zeta")), shelf) == ("tiny", "10", None)
+
+
+@pytest.mark.parametrize("off", [False, True])
+def test_a_folder_that_was_exchanged_for_one_that_reads_less_hands_nothing_on(tmp_path: Path, off: bool) -> None:
+    make_version(tmp_path, "2", modalities=("CT",))
+    make_version(tmp_path, "1", name="zeta")
+    decisions = (decide("activate", "2", seal="1" * 64), *((decide("off", "2", seal="1" * 64),) if off else ()))
+    with pytest.raises(ModelSwitchedOff if off else ModelReplaced):
+        who(standing_of(decisions), Shelf(tmp_path))
+
+
+def test_a_raised_threshold_is_not_undone_by_going_back_to_the_same_version() -> None:
+    chosen = (decide("activate", "1"), decide("activate", "2"), decide("off", "2"), decide("activate", "1", tau=0.95))
+    place = after(*chosen).of("tiny")
+    assert place.active is not None
+    assert (place.active.version, place.active.tau, place.before) == ("1", 0.95, None)
+
+
 def test_what_speaks_after_it_was_switched_off_is_what_was_chosen_last(shelf: Shelf) -> None:
     chosen = (decide("activate", "1"), decide("activate", "2"), decide("off", "2"))
     assert who(after(*chosen, decide("activate", "2")), shelf) == ("tiny", "2", None)

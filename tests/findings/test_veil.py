@@ -52,5 +52,15 @@ def test_a_label_of_few_scans_is_left_out() -> None:
     shown = veil(agreement(cc=20, sc=12, ws=2))
     assert (shown.labels, shown.counts, shown.left_out) == (("calm", "storm"), (("20+", "<5"), ("10+", "<5")), True)
     assert (shown.scans, shown.same_top) == ("30+", "59 %")
-    assert shown.kappa == agreement(cc=20, sc=12, ws=2).kappa
     assert shown.confidence_difference == pytest.approx(0.1)
+
+
+def test_kappa_is_told_only_where_no_cell_holds_a_few_scans() -> None:
+    whole = agreement(cc=20, sc=12, ss=7)
+    assert veil(whole).kappa == whole.kappa
+    assert veil(agreement(cc=20, sc=12, ss=7, ws=2)).kappa is None
+
+
+def test_a_mean_of_fewer_than_twenty_scans_is_not_told() -> None:
+    assert veil(agreement(cc=12, ss=7)).confidence_difference is None
+    assert veil(agreement(cc=12, ss=8)).confidence_difference == pytest.approx(0.1)

@@ -107,6 +107,18 @@ def test_batched_runs_what_waits_stacked_and_in_order() -> None:
     assert {outcome.shape for outcome in crowd.outcomes.values() if isinstance(outcome, np.ndarray)} == {(1, 3)}
 
 
+def test_a_machine_that_failed_is_not_asked_again_by_those_who_waited() -> None:
+    def answer(batch: np.ndarray) -> np.ndarray:
+        if len(batch) > 1:
+            raise InferenceRefused("The server does not answer.", code="remote-unreachable")
+        return batch * 10
+
+    engine = Gated(answer)
+    crowd = gather(engine, 2, 3)
+    assert engine.runs == [[1], [2, 3]]
+    assert crowd.codes() == {1: 10, 2: "remote-unreachable", 3: "remote-unreachable"}
+
+
 @pytest.mark.parametrize(("limit", "runs"), [(1, [[1], [2], [3], [4]]), (2, [[1], [2, 3], [4]]), (3, [[1], [2, 3, 4]])])
 def test_batched_stacks_no_more_than_its_limit(limit: int, runs: list[list[float]]) -> None:
     engine = Gated()

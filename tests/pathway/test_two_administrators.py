@@ -19,6 +19,8 @@ from csss.foundation.errors import CsssError
 from csss.foundation.ids import new_id
 from csss.foundation.settings import Approval
 from csss.imaging.sandbox import Sandbox
+from csss.imaging.volume import Volume
+from csss.inference.prediction import Prediction
 from csss.inference.shelf import Shelf
 from csss.pathway import reading
 from csss.pathway.states import State
@@ -205,6 +207,41 @@ def test_a_scan_is_not_read_with_another_folder_under_the_chosen_version(version
     with site.assembly.shop.work() as work:
         reading.analyse(work, UUID(case_id), shelf=other, thresholds=())
     assert [(row.model_version, row.tau) for row in all_of(site, Analysis)] == [("2", 0.8)]
+
+
+@pytest.mark.parametrize(("step", "version"), [("roll-back", "1"), ("switch-off", "2")])
+def test_an_answer_that_came_after_another_decision_is_not_kept(
+    versions_site: Site, step: str, version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = versions_site
+    decide(site, "activate", "1")
+    decide(site, "activate", "2")
+    model = site.assembly.shelf.model("tiny", "2")
+    predict = model.predict
+
+    def meanwhile(volume: Volume) -> Prediction:
+        decide(site, step, version)
+        return predict(volume)
+
+    monkeypatch.setattr(model, "predict", meanwhile)
+    site.in_care()
+    case_id = site.upload(data=band_png(CALM_GREY, 3)).json()["id"]
+    site.run_jobs()
+    reasons = {"roll-back": "chosen-anew", "switch-off": "model-switched-off"}
+    assert (site.state(case_id), site.case(case_id).reason_code) == (State.AI_FAILED, reasons[step])
+    assert all_of(site, Analysis) == []
+
+
+def test_a_model_whose_newest_folder_is_broken_keeps_its_scans_when_it_is_switched_off(
+    database_url: str, tmp_path: Path, clock: SetClock, sandbox: Sandbox, mailbox: Mailbox
+) -> None:
+    root = make_shelf(tmp_path / "shelf")
+    (root / "tiny" / "2" / "head.npz").write_bytes(b"another head")
+    with open_site(database_url, tmp_path, clock, sandbox, root, mailbox) as site:
+        decide(site, "switch-off", "2")
+        (row,) = all_of(site, ModelChoice)
+        card = site.assembly.shelf.model("tiny", "1").card
+        assert (row.modalities, row.body_parts) == (list(card.modalities), list(card.body_parts))
 
 
 def test_one_alone_goes_back_and_switches_off_but_not_on(versions_site: Site, tmp_path: Path) -> None:

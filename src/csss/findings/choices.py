@@ -18,7 +18,7 @@ from csss.foundation.database import Base, Named, lock_name
 from csss.foundation.errors import Conflict, NotFound, Unprocessable
 from csss.foundation.ids import new_id
 from csss.foundation.work import Work
-from csss.inference.shelf import Model, Shelf, may_speak
+from csss.inference.shelf import Model, Shelf, may_speak, version_order
 
 MIN_REASON = 3
 MAX_REASON = 500
@@ -196,7 +196,7 @@ def decide(
     settles: UUID | None = None,
 ) -> ModelChoice:
     """Add a decision that was found to be in order, and its event."""
-    active = now.of(wish.model).active
+    scope = _scope(kind, now.of(wish.model).active, model, shelf, wish.model)
     row = ModelChoice(
         id=new_id(),
         number=now.newest_number + 1,
@@ -206,8 +206,8 @@ def decide(
         seal=model.seal if model else None,
         replaced=spoken(now, shelf, wish.model),
         tau=tau,
-        modalities=list(model.card.modalities if model else active.modalities if active else ()),
-        body_parts=list(model.card.body_parts if model else active.body_parts if active else ()),
+        modalities=list(scope.modalities),
+        body_parts=list(scope.body_parts),
         proposal_id=settles,
         by_id=actor.user_id,
         at=work.clock.now(),
@@ -225,6 +225,25 @@ def decide(
         detail={"model": row.model, "version": row.version, "replaced": row.replaced, "tau": tau, "seal": row.seal},
     )
     return row
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """What a decision is about: the examinations that its version reads, or read."""
+
+    modalities: Sequence[str] = ()
+    body_parts: Sequence[str] = ()
+
+
+def _scope(kind: ChoiceKind, active: Active | None, model: Model | None, shelf: Shelf, name: str) -> _Scope:
+    """The examinations of a decision: a model that is switched off goes on to keep others from what it read."""
+    if active is not None and (kind is ChoiceKind.SWITCH_OFF or model is None):
+        return _Scope(active.modalities, active.body_parts)
+    cards = [each.card for each in shelf.models if each.card.name == name and may_speak(each.card)]
+    if model is None and not cards:
+        return _Scope()
+    card = model.card if model else max(cards, key=lambda each: version_order(each.version))
+    return _Scope(card.modalities, card.body_parts)
 
 
 def _decision(row: ModelChoice) -> Decision:

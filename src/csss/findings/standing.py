@@ -1,7 +1,7 @@
 """From decisions to a speaker: which version reads a study, with which threshold, and which ones run beside it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from csss.findings.decisions import Active, ChoiceKind, Decision, Place, Proposal, Shadow
@@ -33,6 +33,10 @@ class ModelSwitchedOff(Unavailable):
     """An administrator switched the model off; nothing speaks in its place."""
 
     code = "model-switched-off"
+
+
+_LAST = 0
+"""The place of models about which nobody decided, or only to switch them off: behind all others, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +90,16 @@ def standing_of(decisions: Iterable[Decision]) -> Standing:
 
 
 def _put(stack: list[Active], kind: ChoiceKind, speaks: Active) -> None:
+    if kind is ChoiceKind.ROLL_BACK or speaks.off:
+        # What one may do alone keeps the model's place among those that read the same: it makes none speak instead.
+        speaks = replace(speaks, number=stack[-1].number if stack else _LAST)
     if kind is ChoiceKind.ROLL_BACK:
         # The one at the top was rolled back; below it lies the earlier decision for the version that returns.
         del stack[-2:]
     elif stack and (speaks.off or stack[-1].off or stack[-1].version == speaks.version):
-        stack.pop()
+        was_off = stack.pop().off
+        if was_off and stack and stack[-1].version == speaks.version:
+            stack.pop()
     stack.append(speaks)
 
 
@@ -214,16 +223,16 @@ def shadows(
 
 def _reading(standing: Standing, shelf: Shelf, modality: str | None, body_part: str | None) -> list[str]:
     """The names of the models whose speaking version reads this, the newest decision first, then by name."""
-    decided = sorted(
-        ((place.active, name) for name, place in standing.places.items() if place.active is not None),
-        key=lambda pair: -pair[0].number,
-    )
-    names = [name for active, name in decided if _reads(active, find(shelf, name, active.version), modality, body_part)]
+    found = []
+    for name, place in standing.places.items():
+        active = place.active
+        if active is not None and _reads(active, find(shelf, name, active.version), modality, body_part):
+            found.append((-active.number, name))
     for model in shelf.fitting(modality, body_part):
         name = model.card.name
         if standing.of(name).active is None and _newest_reads(shelf, name, modality, body_part):
-            names.append(name)
-    return names
+            found.append((_LAST, name))
+    return [name for _, name in sorted(found)]
 
 
 def _newest_reads(shelf: Shelf, name: str, modality: str | None, body_part: str | None) -> bool:
@@ -232,6 +241,7 @@ def _newest_reads(shelf: Shelf, name: str, modality: str | None, body_part: str 
 
 
 def _reads(active: Active, model: Model | None, modality: str | None, body_part: str | None) -> bool:
-    if model is not None:
+    # Another folder under the name was not chosen: what its card reads must not hand scans to another model.
+    if model is not None and model.seal == active.seal:
         return accepts(model.card, modality, body_part)
     return accepts_listed(active.modalities, active.body_parts, modality, body_part)

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from csss.findings.shadowed import Agreement
 
 FEWEST = 5
+FEWEST_OF_A_MEAN = 20
+"""A mean over fewer, looked at before and after one scan, would tell that scan's value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Veiled:
-    """An `Agreement` in words; ``kappa`` and ``counts`` as there, ``kappa`` None where it is not told."""
+    """An `Agreement` in words; its numbers as there, None where they are not told."""
 
     model: str
     version: str
@@ -22,7 +24,7 @@ class Veiled:
     same_stated: str
     same_top: str
     kappa: float | None
-    confidence_difference: float
+    confidence_difference: float | None
     labels: tuple[str, ...]
     counts: tuple[tuple[str, ...], ...]
     left_out: bool
@@ -38,8 +40,8 @@ def veil(agreement: Agreement) -> Veiled:
         scans=roughly(agreement.scans),
         same_stated=share_in_words(stated, agreement.scans),
         same_top=share_in_words(top, agreement.scans),
-        kappa=agreement.kappa if min(top, agreement.scans - top) >= FEWEST else None,
-        confidence_difference=agreement.confidence_difference,
+        kappa=agreement.kappa if min(top, agreement.scans - top) >= FEWEST and _tells_of_none(agreement) else None,
+        confidence_difference=agreement.confidence_difference if agreement.scans >= FEWEST_OF_A_MEAN else None,
         labels=tuple(agreement.labels[at] for at in kept),
         counts=tuple(tuple(roughly(agreement.counts[row][column]) for column in kept) for row in kept),
         left_out=len(kept) < len(agreement.labels),
@@ -62,6 +64,11 @@ def share_in_words(part: int, whole: int) -> str:
     if few_others:
         return f"at least {math.floor(100 * (least - FEWEST + 1) / least)} %"
     return f"{round(100 * part / whole)} %"
+
+
+def _tells_of_none(agreement: Agreement) -> bool:
+    """Whether no cell holds a few scans: an exact kappa beside rounded counts often fits one table only."""
+    return all(count == 0 or count >= FEWEST for row in agreement.counts for count in row)
 
 
 def _margin(agreement: Agreement, at: int) -> int:

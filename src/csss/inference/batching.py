@@ -121,8 +121,13 @@ def _settle_stacked(engine: Engine, group: list[_Share]) -> bool:
     batch = np.concatenate([share.batch for share in group])
     try:
         features = engine.run(batch)
-    except CsssError:
-        return False
+    except CsssError as error:
+        # Another machine that failed may be another one when it answers again: nobody here believes it unproved.
+        if not error.code.startswith("remote-"):
+            return False
+        for share in group:
+            share.error = error
+        return True
     if len(features) != len(batch):
         return False
     ends = np.cumsum([len(share.batch) for share in group])

@@ -7,7 +7,7 @@ from csss.accounts.permissions import Action
 from csss.findings import analyse as findings
 from csss.findings import choices
 from csss.findings.standing import shadows, speaker
-from csss.foundation.errors import CsssError, Unprocessable
+from csss.foundation.errors import Conflict, CsssError, Unprocessable
 from csss.foundation.thresholds import Thresholds
 from csss.foundation.work import Work
 from csss.inference.shelf import Shelf
@@ -20,6 +20,14 @@ from csss.pathway.tables import Case
 from csss.studies.tables import Instance
 
 MAX_AI_ATTEMPTS = 3
+
+
+class ChosenAnew(Conflict):
+    """Another version or threshold applies by now; trying again reads with that."""
+
+    code = "chosen-anew"
+
+
 MIN_REASON = 3
 
 
@@ -47,6 +55,10 @@ def analyse(work: Work, case_id: UUID, *, shelf: Shelf, thresholds: Thresholds) 
     try:
         chosen = speaker(standing, shelf, thresholds, modality=study.modality, body_part=study.body_part)
         prediction = findings.predict(work, instance, chosen.model, site_tau=chosen.site_tau)
+        # Decided anew while the model was running: an answer that nobody wants any more is not kept.
+        standing = choices.standing(work)
+        if chosen != speaker(standing, shelf, thresholds, modality=study.modality, body_part=study.body_part):
+            raise ChosenAnew(f"{chosen.model.card.name} was decided about anew while it read this scan.")
     except CsssError as problem:
         move(work, case, Step.AI_ERROR, None, reason_code=problem.code, reason=problem.message)
         return

@@ -10,6 +10,8 @@ from tiny_model import SIDE
 
 from csss.foundation.clock import SetClock
 from csss.imaging.sandbox import Sandbox
+from csss.imaging.volume import Volume
+from csss.inference.prediction import Prediction
 from csss.inference.shelf import Shelf
 from entrypoints.oip.doors import BEARER, TOKEN, tensor
 from mailbox_server import Mailbox
@@ -74,9 +76,32 @@ def test_a_model_that_was_switched_off_says_nothing_to_programs_either(site: Sit
     off = (503, "tiny was switched off by an administrator. Nothing speaks in its place.")
     assert (asked(site), asked(site, VERSION_2)) == (off, off)
     assert site.client.get("/v2/models/tiny/ready", headers=BEARER).status_code == 503
-    # Version 1 was never the active one, and who asks for it by name gets it; features are no statement.
-    assert asked(site, "/v2/models/tiny/versions/1")[0] == 200
+    # Nor does another version of it, asked for by name; features are no statement.
+    assert asked(site, "/v2/models/tiny/versions/1") == off
     assert asked(site, VERSION_2, PREPARED) == (200, ("2",))
+
+
+@pytest.mark.parametrize(
+    ("step", "version", "wanted"),
+    [
+        ("roll-back", "1", "tiny was decided about anew while it was asked. Ask again."),
+        ("switch-off", "2", "tiny was switched off by an administrator. Nothing speaks in its place."),
+    ],
+)
+def test_an_answer_of_what_no_longer_speaks_is_not_given(
+    site: Site, step: str, version: str, wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decide(site, "activate", "1")
+    decide(site, "activate", "2")
+    model = site.assembly.shelf.model("tiny", "2")
+    predict = model.predict
+
+    def meanwhile(volume: Volume) -> Prediction:
+        decide(site, step, version)
+        return predict(volume)
+
+    monkeypatch.setattr(model, "predict", meanwhile)
+    assert asked(site) == (503, wanted)
 
 
 def test_another_folder_under_the_active_version_says_nothing(

@@ -27,10 +27,13 @@ class BySite:
         return Chosen(speaking(now, self.shelf, name) if may_speak(model.card) else model, VersionFrom.NEWEST)
 
     def site_tau(self, model: Model) -> float | None:
-        """The same for a version that the address names; the active one only with the weights that were chosen."""
+        """The same for a version that the address names; the active one only with the weights that were chosen.
+
+        A model that was switched off makes no statement with any version.
+        """
         now = self._standing()
         active = now.of(model.card.name).active
-        if active is not None and active.version == model.card.version:
+        if active is not None and (active.off or active.version == model.card.version):
             speaking(now, self.shelf, model.card.name)
         return site_threshold(now, self.thresholds, model.card.name, model.card.version)
 

@@ -136,7 +136,7 @@ async def model_infer(request: Request, chosen: ChosenDep, served: ServedDep) ->
     room: CapacityLimiter = request.app.state.oip_room
     bodies: BodyRoom = request.app.state.oip_bodies
     async with bodies.body(request) as body:
-        answer = await to_thread.run_sync(_answer, chosen.model, body, header_length, served.choices, limiter=room)
+        answer = await to_thread.run_sync(_answer, chosen, body, header_length, served.choices, limiter=room)
     headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
     if answer.header_length is None:
         return Response(answer.body, media_type="application/json", headers=headers)
@@ -144,5 +144,17 @@ async def model_infer(request: Request, chosen: ChosenDep, served: ServedDep) ->
     return Response(answer.body, media_type="application/octet-stream", headers=headers)
 
 
-def _answer(model: Model, body: bytes, header_length: str | None, choices: Chooser) -> Answer:
-    return infer(model, read_request(body, header_length, offer(model.card)), choices)
+def _answer(chosen: Chosen, body: bytes, header_length: str | None, choices: Chooser) -> Answer:
+    # The body may have taken minutes to come, and the queue longer: what speaks is looked up again, before and after.
+    model = _speaking(chosen, choices)
+    answer = infer(model, read_request(body, header_length, offer(model.card)), choices)
+    if _speaking(chosen, choices) is not model:
+        message = f"{model.card.name} was decided about anew while it was asked. Ask again."
+        raise Unavailable(message, code="chosen-anew", facts={"retry_after_seconds": 1})
+    return answer
+
+
+def _speaking(chosen: Chosen, choices: Chooser) -> Model:
+    if chosen.version_from is VersionFrom.ADDRESS:
+        return chosen.model
+    return choices.choose(chosen.model.card.name).model
