@@ -147,7 +147,7 @@ def test_the_page_offers_what_can_be_done_and_no_more(site: Site) -> None:
     decide(site, "switch-off", "2")
     assert offered(site) == ["2/propose", "2/shadow", "1/propose", "1/stop-shadow", "1/roll-back"]
     said = words(get(site, "admin", "/admin/models").text)
-    assert "Switched off: its scans are read without AI until two administrators activate a version." in said
+    assert "until two administrators activate a version, or one goes back to an earlier one." in said
 
 
 def test_a_proposal_reads_otherwise_for_its_maker_and_for_a_second_administrator(site: Site) -> None:
