@@ -273,14 +273,30 @@ def test_agreement_counts_what_both_read(versions_site: Site) -> None:
     waiting(site, 9, UNCERTAIN_GREY)
     site.run_jobs()
     with site.assembly.shop.work() as work:
-        [found] = shadowed.agreements(work, model="tiny", version="2")
-        tally = shadowed.tally(work, model="tiny", version="2")
-        assert shadowed.agreements(work, model="tiny", version="1") == []
+        seal = site.assembly.shelf.model("tiny", "2").seal
+        [found] = shadowed.agreements(work, model="tiny", version="2", seal=seal)
+        tally = shadowed.tally(work, model="tiny", version="2", seal=seal)
+        assert shadowed.agreements(work, model="tiny", version="1", seal=seal) == []
+        # Another folder under the same name has said nothing.
+        assert shadowed.agreements(work, model="tiny", version="2", seal="1" * 64) == []
+        assert shadowed.tally(work, model="tiny", version="2", seal="1" * 64).done == 0
+        assert shadowed.last_seal(work, model="tiny", version="2") == seal
+        assert shadowed.last_seal(work, model="tiny", version="3") is None
     assert (found.model, found.version, found.scans, found.same_stated, found.same_top) == ("tiny", "1", 4, 0.0, 0.0)
     assert (found.labels, found.counts, found.kappa) == (("calm", "storm"), ((0, 4), (0, 0)), 0.0)
     pairs = [(row.confidence, {a.id: a for a in all_of(site, Analysis)}[row.analysis_id]) for row in _shadows(site)]
     assert found.confidence_difference == pytest.approx(sum(ours - row.confidence for ours, row in pairs) / 4)
     assert (tally.waiting, tally.done, tally.failed, tally.errors) == (0, 4, 0, ())
+
+
+def test_a_scan_that_was_asked_of_another_folder_is_not_read(versions_site: Site) -> None:
+    site = versions_site
+    row = asked(site)
+    assert row.seal == site.assembly.shelf.model("tiny", "2").seal
+    with site.assembly.shop.work() as work:
+        work.session.get_one(ShadowAnalysis, row.id).seal = "1" * 64
+    site.run_jobs()
+    assert (only_shadow(site).state, only_shadow(site).error) == ("failed", "shadow-stopped")
 
 
 def _shadows(site: Site) -> list[Any]:
@@ -296,9 +312,12 @@ def test_disagreements_lead_only_where_an_administrator_may_go(versions_site: Si
     site.run_jobs()
     site.person("admin")
     site.person("other admin")
+    seal = site.assembly.shelf.model("tiny", "2").seal
     with site.assembly.shop.work() as work:
-        rows = shadowing.disagreements(work, site.person("admin").actor, model="tiny", version="2", limit=10)
-        nobody = shadowing.disagreements(work, site.person("other admin").actor, model="tiny", version="2", limit=10)
+        rows = shadowing.disagreements(work, site.person("admin").actor, model="tiny", version="2", seal=seal, limit=10)
+        nobody = shadowing.disagreements(
+            work, site.person("other admin").actor, model="tiny", version="2", seal=seal, limit=10
+        )
     assert ([str(row.case.id) for row in rows], nobody) == ([released], [])
     assert (site.state(private), site.state(undecided)) == (State.AI_ANALYZED, State.PHARMACIST_COMPLETED)
     assert {(row.active, row.shadow) for row in rows} == {("calm", "storm")}

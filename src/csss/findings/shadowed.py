@@ -44,6 +44,8 @@ class ShadowAnalysis(Base):
     analysis_id: Mapped[UUID] = mapped_column(ForeignKey("analysis.id"))
     model: Mapped[str] = mapped_column(String(64))
     model_version: Mapped[str] = mapped_column(String(32))
+    # Of the card that was to read; another folder under the same version is another shadow.
+    seal: Mapped[str | None] = mapped_column(String(64))
     state: Mapped[ShadowState] = mapped_column(Named(ShadowState))
     asked_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
@@ -96,13 +98,14 @@ class Tally:
     errors: tuple[tuple[str, int], ...]
 
 
-def ask(work: Work, analysis: Analysis, *, model: str, version: str) -> ShadowAnalysis:
+def ask(work: Work, analysis: Analysis, *, model: str, version: str, seal: str | None) -> ShadowAnalysis:
     """Note that a shadow is to read the picture of this analysis."""
     row = ShadowAnalysis(
         id=new_id(),
         analysis_id=analysis.id,
         model=model,
         model_version=version,
+        seal=seal,
         state=ShadowState.ASKED,
         asked_at=work.clock.now(),
     )
@@ -156,11 +159,17 @@ def count_broken_off(work: Work, *, model: str, version: str, since: datetime) -
     return work.session.scalar(query) or 0
 
 
-def tally(work: Work, *, model: str, version: str) -> Tally:
+def last_seal(work: Work, *, model: str, version: str) -> str | None:
+    """Return the seal of the folder that was asked last under this name, None when none was."""
+    query = select(ShadowAnalysis.seal).where(ShadowAnalysis.model == model, ShadowAnalysis.model_version == version)
+    return work.session.scalar(query.order_by(ShadowAnalysis.id.desc()).limit(1))
+
+
+def tally(work: Work, *, model: str, version: str, seal: str | None) -> Tally:
     """Return what became of everything that a shadow was asked."""
     rows = work.session.execute(
         select(ShadowAnalysis.state, ShadowAnalysis.error, func.count())
-        .where(ShadowAnalysis.model == model, ShadowAnalysis.model_version == version)
+        .where(ShadowAnalysis.model == model, ShadowAnalysis.model_version == version, ShadowAnalysis.seal == seal)
         .group_by(ShadowAnalysis.state, ShadowAnalysis.error)
     ).all()
     by_state = {state: sum(row[2] for row in rows if row[0] is state) for state in ShadowState}
@@ -173,7 +182,7 @@ def tally(work: Work, *, model: str, version: str) -> Tally:
     )
 
 
-def agreements(work: Work, *, model: str, version: str) -> list[Agreement]:
+def agreements(work: Work, *, model: str, version: str, seal: str | None) -> list[Agreement]:
     """Return how a shadow agreed with each version that it ran beside; the one with the most scans first."""
     rows = work.session.execute(
         select(
@@ -190,6 +199,7 @@ def agreements(work: Work, *, model: str, version: str) -> list[Agreement]:
         .where(
             ShadowAnalysis.model == model,
             ShadowAnalysis.model_version == version,
+            ShadowAnalysis.seal == seal,
             ShadowAnalysis.state == ShadowState.DONE,
         )
         .group_by(

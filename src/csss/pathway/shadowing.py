@@ -55,7 +55,7 @@ def request_shadows(work: Work, analysis: Analysis, standing: Standing, versions
         shadow = standing.of(model).shadow
         if shadow is None or has_given_up(work, model, shadow):
             continue
-        row = shadowed.ask(work, analysis, model=model, version=version)
+        row = shadowed.ask(work, analysis, model=model, version=version, seal=shadow.seal)
         work.jobs.request(SHADOW, row.id)
 
 
@@ -78,7 +78,7 @@ def run_shadow(work: Work, shadow_id: UUID, *, shelf: Shelf, thresholds: Thresho
     if row.state is not ShadowState.ASKED:
         return
     shadow = choices.standing(work).of(row.model).shadow
-    if shadow is None or shadow.version != row.model_version:
+    if shadow is None or (shadow.version, shadow.seal) != (row.model_version, row.seal):
         shadowed.fail(work, row, "shadow-stopped")
         return
     if has_given_up(work, row.model, shadow):
@@ -112,7 +112,9 @@ def _has_waiting_cases(work: Work) -> bool:
     return work.session.scalar(waiting.limit(1)) is not None
 
 
-def disagreements(work: Work, actor: Actor, *, model: str, version: str, limit: int) -> list[Disagreement]:
+def disagreements(
+    work: Work, actor: Actor, *, model: str, version: str, seal: str | None, limit: int
+) -> list[Disagreement]:
     """Return the latest pictures on which a shadow and the version that spoke differ; the look is audited.
 
     Only of released cases that this administrator approved: of all others administrators see aggregates. A case that
@@ -129,6 +131,7 @@ def disagreements(work: Work, actor: Actor, *, model: str, version: str, limit: 
             Case.id.in_(select(own.c.id)),
             ShadowAnalysis.model == model,
             ShadowAnalysis.model_version == version,
+            ShadowAnalysis.seal == seal,
             ShadowAnalysis.state == ShadowState.DONE,
             or_(ShadowAnalysis.top_label != Analysis.top_label, ShadowAnalysis.label != Analysis.label),
         )

@@ -93,8 +93,11 @@ def agreement(request: Request, name: Name, version: Name, work: WorkDep, actor:
     """Show how a shadow agreed with the versions it ran beside."""
     require(actor, Action.MANAGE_MODELS)
     place = choices.standing(work).of(name)
-    found = shadowed.agreements(work, model=name, version=version)
-    tally = shadowed.tally(work, model=name, version=version)
+    model = find(parts_of(request).shelf, name, version)
+    # What another folder said under this name is no evidence for the one that stands here now.
+    seal = model.seal if model else shadowed.last_seal(work, model=name, version=version)
+    found = shadowed.agreements(work, model=name, version=version, seal=seal)
+    tally = shadowed.tally(work, model=name, version=version, seal=seal)
     return page(
         request,
         "admin/agreement.html",
@@ -110,8 +113,8 @@ def agreement(request: Request, name: Name, version: Name, work: WorkDep, actor:
         agreements=[veil(row) for row in found if row.scans >= FEWEST],
         too_few=[row for row in found if row.scans < FEWEST],
         fewest=FEWEST,
-        disagreements=shadowing.disagreements(work, actor, model=name, version=version, limit=DISAGREEMENTS),
-        on_shelf=find(parts_of(request).shelf, name, version) is not None,
+        disagreements=shadowing.disagreements(work, actor, model=name, version=version, seal=seal, limit=DISAGREEMENTS),
+        on_shelf=model is not None,
     )
 
 

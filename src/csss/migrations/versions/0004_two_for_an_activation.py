@@ -25,6 +25,7 @@ def upgrade() -> None:
             op.f("fk_model_choice_proposal_id_model_choice"), "model_choice", ["proposal_id"], ["id"]
         )
         table.create_unique_constraint(op.f("uq_model_choice_proposal_id"), ["proposal_id"])
+    op.add_column("shadow_analysis", sa.Column("seal", sa.String(length=64), nullable=True))
     if op.get_bind().dialect.name == "sqlite":
         for action in ("UPDATE", "DELETE"):
             op.execute(
