@@ -14,6 +14,7 @@ from csss.inference.card import CardError
 from csss.inference.engines import EngineChoice
 from csss.inference.engines import proof as proof_module
 from csss.inference.engines.onnx import open_onnx
+from csss.inference.engines.proof import Proof
 from csss.inference.shelf import Model, Shelf
 
 
@@ -132,3 +133,13 @@ def test_a_gate_elsewhere_is_proved_too(tmp_path: Path, monkeypatch: pytest.Monk
         server.engine = open_onnx(make_network(weights=glaring), 1)
         monkeypatch.setattr(proof_module, "PROOF_SECONDS", -1.0)
         assert refusal(model) == "golden-differs"
+
+
+def test_a_proof_that_was_lost_while_it_was_given_is_lost() -> None:
+    proof = Proof()
+    begun = proof.begin()
+    proof.lose()
+    proof.give(begun)
+    assert proof.is_due()
+    proof.give(proof.begin())
+    assert not proof.is_due()

@@ -169,12 +169,13 @@ class Model:
 
     def _compare_golden(self) -> None:
         golden = read_golden(self._read(GOLDEN_FILE))
+        begun = self._proof.begin() if self._proof is not None else 0
         prediction = self._predict(golden.volume())
         if not _agree(golden, prediction, self.card.replay):
             message = f"{self.card.name} {self.card.version} does not give its golden result on this machine."
             raise CardError(message, code="golden-differs")
         if self._proof is not None:
-            self._proof.give()
+            self._proof.give(begun)
 
     def _open(self) -> _Opened:
         with self._lock:

@@ -16,18 +16,25 @@ class Proof:
     def __init__(self) -> None:
         self._given_at: float | None = None
         self._refused: tuple[float, CsssError] | None = None
+        self._losses = 0
 
     def is_due(self) -> bool:
         """Whether the golden case is to be replayed before the next answer is believed."""
         given_at = self._given_at
         return given_at is None or monotonic() - given_at > PROOF_SECONDS
 
-    def give(self) -> None:
-        """Note that the golden case was replayed just now, and agreed."""
-        self._given_at, self._refused = monotonic(), None
+    def begin(self) -> int:
+        """What `give` is told in the end: how often the proof had been lost when the golden case was begun."""
+        return self._losses
+
+    def give(self, begun: int) -> None:
+        """Note that the golden case was replayed and agreed; of no account when the server failed meanwhile."""
+        if begun == self._losses:
+            self._given_at, self._refused = monotonic(), None
 
     def lose(self) -> None:
         """Note that the server failed, or is not the one it was: what it says next is to be proved first."""
+        self._losses += 1
         self._given_at = None
 
     def refuse(self, problem: CsssError) -> None:
