@@ -183,7 +183,8 @@ class _Overtaken(Shelf):
         self._meanwhile = meanwhile
 
     def fitting(self, modality: str | None, body_part: str | None) -> list[Model]:
-        self._meanwhile()
+        meanwhile, self._meanwhile = self._meanwhile, lambda: None
+        meanwhile()
         return super().fitting(modality, body_part)
 
 
