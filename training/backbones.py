@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from csss.inference.card import Ingredient
+from training.hybrid_vit import WIDTH, HybridViT
 from training.mobilenetv2 import FEATURE_CHANNELS, MobileNetV2, load_imagenet
 from training.pretrained import imagenet_ingredient
-from training.vit import WIDTH, SmallViT
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,14 +28,14 @@ def mobilenetv2(weights: dict[str, torch.Tensor]) -> Backbone:
     return Backbone(network, FEATURE_CHANNELS, imagenet_ingredient())
 
 
-def small_vit(_: dict[str, torch.Tensor]) -> Backbone:
-    """A small vision transformer without any earlier training."""
-    return Backbone(
-        SmallViT(), WIDTH, Ingredient("small ViT, fitted here from nothing", "training/vit.py", "MIT", None)
-    )
+def hybrid_vit(weights: dict[str, torch.Tensor]) -> Backbone:
+    """A small transformer, fitted from nothing, over the lower blocks of MobileNetV2 with ImageNet's weights."""
+    lower = MobileNetV2()
+    load_imagenet(lower, weights)
+    return Backbone(HybridViT(lower), WIDTH, imagenet_ingredient())
 
 
 BACKBONES: dict[str, Callable[[dict[str, torch.Tensor]], Backbone]] = {
     "mobilenetv2": mobilenetv2,
-    "small-vit": small_vit,
+    "hybrid-vit": hybrid_vit,
 }

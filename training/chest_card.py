@@ -30,7 +30,7 @@ from csss.inference.shelf import Model
 from training.archive import Sample
 from training.datasets.mapping import UnknownClass
 from training.evidence import Evidence
-from training.localise import Localisation
+from training.localise import NORMAL, Localisation
 from training.trials import OUTSIDE_SOURCES
 
 GATE = "input-gate"
@@ -130,7 +130,7 @@ def draft_card(
         gate=gate,
         quality="chest" if for_patients else None,
         risk=RiskRule(0.1, Risk.MODERATE, _RISK_RULE),
-        explanation=Explanation("grad-cam-closed-form", True, "not measured yet"),
+        explanation=Explanation("grad-cam-closed-form", True, "not measured yet", NORMAL if NORMAL in labels else None),
         intended_use=_INTENDED_USE if for_patients else _FOR_COMPARISON,
         limits=("not measured yet",),
         training_data=TrainingData("0" * 64, "not measured yet", 0, 0, 0, 0.0, 0.0, 0.0, 0.0, ()),
@@ -145,7 +145,7 @@ def describe(card: ModelCard, evidence: Evidence, backbone: Ingredient) -> Model
     """``card`` with what was measured: figures, limits, ingredients, and whether its maps may be shown."""
     return replace(
         card,
-        explanation=judge_maps(evidence.localisation),
+        explanation=judge_maps(evidence.localisation, card.explanation.against),
         limits=_limits(evidence),
         training_data=_training_data(evidence),
         ingredients=(backbone, *list_collections(evidence.samples)),
@@ -157,15 +157,17 @@ def maps_earn_trust(found: Localisation) -> bool:
     return found.low > CHANCE and found.alike < MOST_ALIKE
 
 
-def judge_maps(found: Localisation | None) -> Explanation:
-    """What was measured of the maps, in words, and whether they are shown."""
+def judge_maps(found: Localisation | None, against: str | None) -> Explanation:
+    """What was measured of the maps, in words, and whether they are shown; see `Explanation` for ``against``."""
     if found is None:
         return Explanation("grad-cam-closed-form", False, "Kept for comparison only; its maps were not judged.")
-    measured = (
+    held = f"They show what speaks for a finding rather than for {against}. " if against else ""
+    beside = f"; of the finding alone in {found.alone:.0%}" if against else ""
+    measured = held + (
         f"On {found.pictures} Normals with one half taken from a diseased picture, the hottest point of the finding's "
         f"map lay in the diseased half in {found.hits:.0%} (95 % interval {found.low:.0%} to {found.high:.0%}, chance "
-        f"50 %). {found.inside:.0%} of the heat over test pictures lies in the estimated lung fields; correlation with "
-        f"the maps of a random head {found.alike:.2f}. "
+        f"50 %{beside}). {found.inside:.0%} of the heat over test pictures lies in the estimated lung fields; "
+        f"correlation with the maps of a random head {found.alike:.2f}. "
     )
     verdict = (
         "Read them as what the model looked at, not as the place or the outline of a finding. Regions "
@@ -173,7 +175,7 @@ def judge_maps(found: Localisation | None) -> Explanation:
     )
     if not maps_earn_trust(found):
         verdict = "That is too little to be shown: the maps are hidden."
-    return Explanation("grad-cam-closed-form", maps_earn_trust(found), measured + verdict)
+    return Explanation("grad-cam-closed-form", maps_earn_trust(found), measured + verdict, against)
 
 
 def _training_data(evidence: Evidence) -> TrainingData:

@@ -94,7 +94,7 @@ def describe_findings(card: ModelCard, evidence: FindingsEvidence, backbone: Ing
     """``card`` with what was measured: figures, limits, ingredients, and whether its maps may be shown."""
     return replace(
         card,
-        explanation=judge_maps(evidence.localisation),
+        explanation=judge_maps(evidence.localisation, None),
         limits=_limits(card, evidence),
         training_data=_training_data(evidence),
         ingredients=(backbone, *list_collections(evidence.data.samples)),

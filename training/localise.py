@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from csss.inference.explain import grad_cam, share_inside
+from csss.inference.explain import find_rival, grad_cam, share_inside
 from csss.inference.framing import spread_heat
 from csss.inference.head import Head
 from csss.inference.lungs import estimate_lungs
@@ -22,6 +22,7 @@ Grey = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 NORMAL = "Normal"
+"""The label that names no finding."""
 _SIDE_PX = 240
 _SEAM_PX = 16
 _GRID = 96
@@ -33,12 +34,13 @@ _PLAIN = 200
 class Localisation:
     """``pictures`` of a Normal whose right or left half is that of a diseased picture of the same source.
 
-    The map is that of the likeliest finding. ``hits`` is the share whose hottest point lies in the diseased half
-    (a pointing game of two places, chance 0.5; after Zhang et al. 2018, doi:10.1007/s11263-017-1059-x), ``low`` and
-    ``high`` its 95 % interval (Wilson 1927), ``share`` the mean share of the heat there. ``alike`` is the mean
-    correlation of plain pictures' maps with those of the same features under a random head (Adebayo et al. 2018,
-    arXiv:1810.03292): near 1 would mean that the maps do not depend on what the head has learned. ``inside`` is the
-    mean share of the heat within the estimated lung fields of plain pictures.
+    The map is that of the likeliest finding, as it is shown. ``hits`` is the share whose hottest point lies in the
+    diseased half (a pointing game of two places, chance 0.5; after Zhang et al. 2018,
+    doi:10.1007/s11263-017-1059-x), ``low`` and ``high`` its 95 % interval (Wilson 1927), ``share`` the mean share of
+    the heat there. ``alone`` are the hits of plain Grad-CAM on the same pictures, held against no other label.
+    ``alike`` is the mean correlation of plain pictures' maps with those of the same features under a random head
+    (Adebayo et al. 2018, arXiv:1810.03292): near 1 would mean that the maps do not depend on what the head has
+    learned. ``inside`` is the mean share of the heat within the estimated lung fields of plain pictures.
     """
 
     pictures: int
@@ -48,6 +50,7 @@ class Localisation:
     share: float
     alike: float
     inside: float
+    alone: float
 
 
 def localise(
@@ -60,16 +63,16 @@ def localise(
 ) -> Localisation:
     """Measure the maps of ``model`` on the test ``samples`` (n) with their ``answers`` (n)."""
     random = np.random.default_rng(seed)
-    hits, shares, alike, inside = [], [], [], []
+    hits, alone, shares, alike, inside = [], [], [], [], []
     with Files(archive) as pictures:
         for diseased, normal in _pair(samples, random):
             on_left = bool(random.random() < 0.5)
             grey = join_halves(read_grey(pictures, diseased), read_grey(pictures, normal), on_left)
-            heat = _map_of_finding(model, head, grey)
-            if heat is not None:
-                hit, share = weigh_half(heat, on_left)
-                hits.append(hit)
-                shares.append(share)
+            heat, plain = _maps_of_finding(model, head, grey)
+            hit, share = weigh_half(heat, on_left)
+            hits.append(hit)
+            shares.append(share)
+            alone.append(weigh_half(plain, on_left)[0])
         for index in random.permutation(len(samples))[:_PLAIN]:
             answer = answers[int(index)]
             if answer is None or answer.heat is None or not answer.heat.any():
@@ -78,7 +81,7 @@ def localise(
             inside.append(share_inside(answer.heat, estimate_lungs(grey)))
             alike += _compare(model, head, grey, answer, random)
     low, high = wilson(sum(hits), len(hits))
-    return Localisation(len(hits), _mean(hits), low, high, _mean(shares), _mean(alike), _mean(inside))
+    return Localisation(len(hits), _mean(hits), low, high, _mean(shares), _mean(alike), _mean(inside), _mean(alone))
 
 
 def join_halves(diseased: Grey, normal: Grey, on_left: bool) -> Grey:
@@ -95,7 +98,12 @@ def join_halves(diseased: Grey, normal: Grey, on_left: bool) -> Grey:
 
 
 def weigh_half(heat: Floats, on_left: bool) -> tuple[bool, float]:
-    """Whether the hottest point of ``heat`` (h, w) lies in that half of the picture, and the half's share of heat."""
+    """Whether the hottest point of ``heat`` (h, w) lies in that half of the picture, and the half's share of heat.
+
+    A cold map points nowhere: no hit, no share.
+    """
+    if not heat.any():
+        return False, 0.0
     fine = np.maximum(np.asarray(Image.fromarray(heat).resize((_GRID, _GRID), Image.Resampling.BICUBIC)), 0.0)
     column = int(np.unravel_index(int(fine.argmax()), fine.shape)[1])
     left = float(fine[:, : _GRID // 2].sum() / fine.sum())
@@ -109,7 +117,7 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
     z, share = 1.96, hits / count
     middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     reach = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
-    return float(middle - reach), float(middle + reach)
+    return max(0.0, float(middle - reach)), min(1.0, float(middle + reach))
 
 
 def _pair(samples: tuple[Sample, ...], random: np.random.Generator) -> Iterable[tuple[Sample, Sample]]:
@@ -122,13 +130,16 @@ def _pair(samples: tuple[Sample, ...], random: np.random.Generator) -> Iterable[
                 yield diseased[int(index)], normals[int(random.integers(len(normals)))]
 
 
-def _map_of_finding(model: Model, head: Head, grey: Grey) -> Floats | None:
-    """The map of the likeliest label but Normal; None where nothing speaks for it."""
+def _maps_of_finding(model: Model, head: Head, grey: Grey) -> tuple[Floats, Floats]:
+    """The map of the likeliest label but Normal, as it is shown and as plain Grad-CAM; cold where nothing speaks."""
     features, hidden, logits = _look(model, head, grey)
     names = [label.name for label in model.card.labels]
     findings = [index for index, name in enumerate(names) if name != NORMAL]
-    heat = grad_cam(features, hidden, head, max(findings, key=lambda index: float(logits[index])))
-    return spread_heat(heat, choose_frame(grey, model.card.input)) if heat.any() else None
+    likeliest = max(findings, key=lambda index: float(logits[index]))
+    frame = choose_frame(grey, model.card.input)
+    rivals = (find_rival(likeliest, logits, model.card.index_of(model.card.explanation.against)), None)
+    shown, plain = (spread_heat(grad_cam(features, hidden, head, likeliest, rival), frame) for rival in rivals)
+    return shown, plain
 
 
 def _look(model: Model, head: Head, grey: Grey) -> tuple[Floats, Floats, Floats]:
@@ -140,12 +151,13 @@ def _look(model: Model, head: Head, grey: Grey) -> tuple[Floats, Floats, Floats]
 
 def _compare(model: Model, head: Head, grey: Grey, answer: Prediction, random: np.random.Generator) -> list[float]:
     """Correlation of the map with that of a head of the same spread drawn at random; none where one map is flat."""
-    features, _, _ = _look(model, head, grey)
+    features, _, logits = _look(model, head, grey)
     label = [name for name, _ in answer.probabilities].index(answer.top_label)
+    rival = find_rival(label, logits, model.card.index_of(model.card.explanation.against))
     w1 = random.normal(0.0, float(head.w1.std()), head.w1.shape).astype(np.float32)
     w2 = random.normal(0.0, float(head.w2.std()), head.w2.shape).astype(np.float32)
     drawn = Head(w1, head.b1, w2, head.b2, head.centre, head.directions, head.class_means, head.residual_scale)
-    other = grad_cam(features, drawn.logits(features.mean(axis=(1, 2)))[0], drawn, label)
+    other = grad_cam(features, drawn.logits(features.mean(axis=(1, 2)))[0], drawn, label, rival)
     other = spread_heat(other, choose_frame(grey, model.card.input))
     if answer.heat is None or other.std() == 0.0 or answer.heat.std() == 0.0:
         return []

@@ -19,7 +19,7 @@ def add_model_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
 
     chest = commands.add_parser("chest", help="chest-mobilenetv2: five labels of a frontal chest radiograph")
     chest.add_argument("--data", type=Path, required=True, help="zip with manifest.csv and pictures")
-    chest.add_argument("--backbone", choices=("mobilenetv2", "small-vit"), default="mobilenetv2")
+    chest.add_argument("--backbone", choices=("mobilenetv2", "hybrid-vit"), default="mobilenetv2")
     chest.add_argument("--gate", type=Path, help="the shelf that holds its gate (the folder above input-gate)")
     chest.add_argument("--foreign", type=Path, help="zip of pictures that are no chest X-rays, looked at in the end")
     chest.add_argument("--beside", type=Path, help="a model folder to measure on the same test pictures")
@@ -29,7 +29,7 @@ def add_model_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
 
     findings = commands.add_parser("findings", help="several findings a picture, each by itself, for comparison")
     findings.add_argument("--data", type=Path, required=True, help="NIH ChestX-ray14 or any layout, folder or zip")
-    findings.add_argument("--backbone", choices=("mobilenetv2", "small-vit"), default="mobilenetv2")
+    findings.add_argument("--backbone", choices=("mobilenetv2", "hybrid-vit"), default="mobilenetv2")
     findings.add_argument("--gate", type=Path, help="the shelf that holds its gate (the folder above input-gate)")
     findings.add_argument("--foreign", type=Path, help="zip of pictures that are no chest X-rays, looked at in the end")
     findings.add_argument(

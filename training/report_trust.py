@@ -34,13 +34,14 @@ def heat(evidence: Evidence) -> str:
             "Localisation: Normal test pictures got one half of a diseased picture of the same source "
             "(`training/localise.py`). Where the map of the likeliest finding is hottest (chance 0.5):",
             table(
-                ("pictures", "hottest point in the diseased half", "95 %", "share of the heat there"),
+                ("pictures", "hottest point in the diseased half", "95 %", "share of the heat there", "plain Grad-CAM"),
                 [
                     (
                         str(found.pictures),
                         number(found.hits),
                         f"{found.low:.3f} to {found.high:.3f}",
                         number(found.share),
+                        number(found.alone),
                     )
                 ],
             ),

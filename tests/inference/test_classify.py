@@ -67,6 +67,19 @@ def test_classify_gives_the_whole_answer() -> None:
     assert [stage for stage, _ in prediction.stage_ms] == [Stage.PREPARE, Stage.MODEL, Stage.EXPLAIN]
 
 
+def test_classify_holds_the_map_of_a_finding_against_the_label_that_names_none() -> None:
+    volume, head, engine = make_volume(), make_head(), open_onnx(make_network(), 1)
+    features = engine.run(prepare(volume, CARD.input))[0]
+    hidden, logits = head.logits(features.mean(axis=(1, 2)))
+    top = int(logits.argmax())
+    others = sorted((index for index in range(3) if index != top), key=lambda index: -logits[index])
+    for plain, rival in ((others[0], others[0]), (others[1], others[1]), (top, others[0])):
+        explanation = replace(CARD.explanation, against=CARD.labels[plain].name)
+        prediction = classify(open_picture(volume), replace(CARD, explanation=explanation), head, engine)
+        np.testing.assert_array_equal(prediction.heat, grad_cam(features, hidden, head, top, rival))
+    assert not np.array_equal(prediction.heat, grad_cam(features, hidden, head, top))
+
+
 def test_classify_hides_the_heat_map_of_a_model_that_may_not_show_it() -> None:
     hidden = replace(CARD, explanation=replace(CARD.explanation, shown=False))
     prediction = classify(open_picture(make_volume()), hidden, make_head(), open_onnx(make_network(), 1))
@@ -293,7 +306,7 @@ def test_classify_without_a_conformal_rule_states_no_set() -> None:
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_classify_estimates_the_lungs_where_the_card_asks_for_it(seed: int) -> None:
-    grey = phantom_chest(seed, size=(256, 256), finding="diffuse")
+    grey = np.pad(phantom_chest(seed, size=(256, 256), finding="diffuse"), ((0, 150), (0, 0)))
     plain, checked = answer(grey, CARD), answer(grey, replace(CARD, quality="chest"))
     lungs = estimate_lungs(grey)
     np.testing.assert_array_equal(plain.heat, checked.heat)

@@ -1,28 +1,33 @@
 """The closed-form map against finite differences, and the zones named under a hot spot."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tiny_model import CHANNELS, make_head
 
-from csss.inference.explain import OUTSIDE, grad_cam, grad_cam_weights, name_regions, share_inside
+from csss.inference.explain import OUTSIDE, find_rival, grad_cam, grad_cam_weights, name_regions, share_inside
 from csss.inference.lungs import GRID, LungFields
 
 
-@pytest.mark.parametrize("label", [0, 1, 2])
+@pytest.mark.parametrize(("label", "rival"), [(0, None), (1, None), (2, None), (1, 0), (0, 2)])
 @pytest.mark.parametrize("seed", range(4))
-def test_grad_cam_weights_are_the_gradient_of_the_logit(seed: int, label: int) -> None:
+def test_grad_cam_weights_are_the_gradient_of_the_logit_less_its_rivals(
+    seed: int, label: int, rival: int | None
+) -> None:
     head = make_head(seed)
     pooled = np.random.default_rng(seed).normal(size=CHANNELS)
     step = 1e-6
 
     def logit(values: np.ndarray) -> float:
         hidden = head.w1.astype(float) @ values + head.b1
-        return float((head.w2.astype(float) @ np.maximum(hidden, 0.0) + head.b2)[label])
+        logits = head.w2.astype(float) @ np.maximum(hidden, 0.0) + head.b2
+        return float(logits[label] - (0.0 if rival is None else logits[rival]))
 
     steps = step * np.eye(CHANNELS)
     slope = [(logit(pooled + one) - logit(pooled - one)) / (2 * step) for one in steps]
     hidden, _ = head.logits(pooled.astype(np.float32))
-    np.testing.assert_allclose(grad_cam_weights(hidden, head, label), slope, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(grad_cam_weights(hidden, head, label, rival), slope, rtol=1e-4, atol=1e-4)
 
 
 def test_grad_cam_is_the_weighted_sum_of_the_maps_above_zero() -> None:
@@ -34,6 +39,24 @@ def test_grad_cam_is_the_weighted_sum_of_the_maps_above_zero() -> None:
     heat = grad_cam(features, hidden, head, 1)
     np.testing.assert_allclose(heat, wanted / wanted.max(), rtol=1e-5, atol=1e-6)
     assert (heat.dtype, heat.shape, float(heat.max())) == (np.float32, (3, 4), 1.0)
+
+
+def test_grad_cam_against_a_rival_shows_what_speaks_for_the_one_and_not_for_the_other() -> None:
+    features = np.zeros((CHANNELS, 2, 2), np.float32)
+    features[0, 0, 0], features[1, 1, 1] = 4.0, 2.0
+    w2 = np.zeros((3, 5), np.float32)
+    w2[:, 0], w2[1, 1] = 1.0, 1.0
+    head = replace(make_head(), w1=np.eye(5, CHANNELS, dtype=np.float32), w2=w2)
+    hidden = np.ones(5, np.float32)
+    np.testing.assert_array_equal(grad_cam(features, hidden, head, 1), [[1.0, 0.0], [0.0, 0.5]])
+    np.testing.assert_array_equal(grad_cam(features, hidden, head, 1, 0), [[0.0, 0.0], [0.0, 1.0]])
+    np.testing.assert_array_equal(grad_cam(features, hidden, head, 0, 1), np.zeros((2, 2)))
+
+
+def test_a_finding_is_held_against_the_plain_label_and_that_against_the_likeliest_finding() -> None:
+    logits = np.array([2.0, 9.0, 3.0], np.float32)
+    assert [find_rival(label, logits, 1) for label in range(3)] == [1, 2, 1]
+    assert [find_rival(label, logits, None) for label in range(3)] == [None] * 3
 
 
 def test_grad_cam_is_all_zero_where_nothing_speaks_for_the_label() -> None:
@@ -131,10 +154,33 @@ def test_heat_that_names_no_zone_is_outside() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 7), (20, 3)])
-def test_even_heat_names_every_zone_and_lies_inside_by_area(shape: tuple[int, int]) -> None:
+def test_even_heat_names_both_lungs_and_lies_inside_by_area(shape: tuple[int, int]) -> None:
     heat, lungs = np.ones(shape, np.float32), small_lungs()
-    assert set(name_regions(heat, lungs)) >= {f"{side} middle zone" for side in ("right", "left")}
+    assert [name for name in name_regions(heat, lungs) if name != OUTSIDE] == ["both lungs"]
     assert share_inside(heat, lungs) == pytest.approx((lungs.right | lungs.left).mean(), rel=1e-5)
+
+
+def test_three_zones_of_one_side_are_that_lung_and_keep_the_order() -> None:
+    lungs = small_lungs()
+    heat = np.where(lungs.right, 1.0, 0.0).astype(np.float32)
+    assert name_regions(heat, lungs) == ("right lung",)
+    upper_left = lungs.left & (np.indices((GRID, GRID))[0] < 0.68 * GRID)
+    assert name_regions(np.where(upper_left, 1.0, heat), lungs) == ("right lung", "left upper zone")
+
+
+@pytest.mark.parametrize(("covered", "named"), [(0.4, False), (0.6, True)])
+def test_a_zone_is_named_when_half_of_it_is_hot(covered: float, named: bool) -> None:
+    """With the whole right lung hot, a part of one left zone is far less than a quarter of what is hot."""
+    lungs = small_lungs()
+    rows = np.flatnonzero(lungs.left.sum(axis=1))
+    zone = lungs.left.copy()
+    zone[rows[0] + round(len(rows) / 3) :] = False
+    hot = np.flatnonzero(zone)[: round(covered * zone.sum())]
+    heat = lungs.right.astype(np.float32)
+    heat.ravel()[hot] = 1.0
+    wide = lungs.right | (np.indices((GRID, GRID))[0] > 0.9 * GRID)
+    heat[wide] = 1.0
+    assert ("left upper zone" in name_regions(heat, lungs)) is named
 
 
 @pytest.mark.parametrize(("row", "column", "share"), [(0.75, 0.35, 1.0), (0.75, 0.65, 1.0), (0.2, 0.5, 0.0)])

@@ -94,6 +94,12 @@ def test_the_hottest_point_decides_the_half(column: int, on_left: bool, hit: boo
     assert (found, share > 0.9) == (hit, hit)
 
 
+def test_a_cold_map_hits_nothing(archive: Path) -> None:
+    assert weigh_half(np.zeros((CELLS, CELLS), np.float32), True) == (False, 0.0)
+    found = measured(always(np.zeros((CHANNELS, CELLS, CELLS), np.float32)), archive)
+    assert (found.pictures, found.hits, found.share, found.low) == (COUNT // 2, 0.0, 0.0, 0.0)
+
+
 def test_maps_of_one_fixed_side_hit_by_chance_only(archive: Path) -> None:
     left, right = measured(always(lights_up(True)), archive), measured(always(lights_up(False)), archive)
     assert left.pictures == right.pictures == COUNT // 2
@@ -152,4 +158,21 @@ def test_maps_that_hang_on_the_head_are_not_alike(archive: Path) -> None:
 
 def test_without_pictures_there_is_no_figure(archive: Path) -> None:
     found = localise(always(lights_up(True)), OPEN_HEAD, archive, (), (), 5)
-    assert found == Localisation(0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0)
+    assert found == Localisation(0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def test_held_against_the_plain_label_a_map_leaves_out_what_both_share(archive: Path) -> None:
+    """One channel speaks for every label, in a left corner; another for one finding alone, on the right."""
+    maps = np.zeros((CHANNELS, CELLS, CELLS), np.float32)
+    maps[0, 1, 1], maps[1, 1, CELLS - 2] = 9.0, 6.0
+    w2 = np.zeros((3, 5), np.float32)
+    w2[:, 0], w2[[label.name for label in CARD.labels].index("wave"), 1] = 1.0, 0.9
+    head = replace(make_head(), w1=np.eye(5, CHANNELS, dtype=np.float32), b1=np.ones(5, np.float32), w2=w2)
+    head = replace(head, b2=np.zeros(3, np.float32))
+    plain = measured(always(maps), archive, head=head)
+    reader = always(maps)
+    reader.card = replace(CARD, explanation=replace(CARD.explanation, against="calm"))
+    held = measured(reader, archive, head=head)
+    assert plain.hits == plain.alone == held.alone
+    assert held.hits == pytest.approx(1.0 - plain.hits)
+    assert held.pictures == plain.pictures == COUNT // 2

@@ -51,22 +51,23 @@ def test_load_imagenet_ignores_the_classifier_and_nothing_else() -> None:
         load_imagenet(other, state)
 
 
-@pytest.mark.parametrize("label", range(5))
-def test_closed_form_map_is_that_of_autograd(label: int) -> None:
+@pytest.mark.parametrize(("label", "rival"), [*((label, None) for label in range(5)), (0, 3), (3, 4)])
+def test_closed_form_map_is_that_of_autograd(label: int, rival: int | None) -> None:
     network = make_network()
     first, second, head = make_dense()
     torch.manual_seed(label)
     with torch.no_grad():
         features = network(torch.randn(1, 3, 224, 224))
     features.requires_grad_()
-    second(torch.relu(first(features.mean(dim=(2, 3)))))[0, label].backward()
+    logits = second(torch.relu(first(features.mean(dim=(2, 3)))))[0]
+    (logits[label] if rival is None else logits[label] - logits[rival]).backward()
     gradient = features.grad[0]
     weights = gradient.mean(dim=(1, 2))
     wanted = torch.relu((weights[:, None, None] * features[0]).sum(dim=0)).detach()
     maps = features[0].detach().numpy()
     hidden, _ = head.logits(maps.mean(axis=(1, 2)))
-    np.testing.assert_allclose(grad_cam_weights(hidden, head, label) / 49, weights, rtol=1e-4, atol=1e-7)
-    np.testing.assert_allclose(grad_cam(maps, hidden, head, label), wanted / wanted.max(), atol=1e-4)
+    np.testing.assert_allclose(grad_cam_weights(hidden, head, label, rival) / 49, weights, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(grad_cam(maps, hidden, head, label, rival), wanted / wanted.max(), atol=1e-4)
 
 
 def test_exported_network_gives_the_same_features() -> None:

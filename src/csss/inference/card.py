@@ -170,11 +170,15 @@ class RiskRule:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class Explanation:
-    """Whether this model's heat maps may be shown, and on which evidence."""
+    """Whether this model's heat maps may be shown, and on which evidence.
+
+    ``against`` is the label that names no finding: maps show what speaks for a finding rather than for it.
+    """
 
     method: Literal["grad-cam-closed-form"]
     shown: bool
     evidence: str
+    against: str | None = None
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
@@ -232,6 +236,10 @@ class ModelCard:
     def label(self, name: str) -> Label | None:
         """The label called ``name``, or None (for "Uncertain")."""
         return next((label for label in self.labels if label.name == name), None)
+
+    def index_of(self, name: str | None) -> int | None:
+        """The place of the label called ``name`` among the labels, or None."""
+        return next((index for index, label in enumerate(self.labels) if label.name == name), None)
 
     def file_sha256(self, name: str) -> str | None:
         """The recorded hash of a file of the folder, or None when the card does not list it."""
@@ -319,6 +327,8 @@ def _check_labels(card: ModelCard) -> None:
         raise CardError(message, code="card-invalid")
     if min(card.input.std) <= 0.0:
         raise CardError("The card is wrong at input.std: not above zero.", code="card-invalid")
+    if card.explanation.against not in (None, *names):
+        raise CardError("The card is wrong at explanation.against: no label of its own.", code="card-invalid")
 
 
 def _check_lengths(card: ModelCard) -> None:
@@ -359,9 +369,8 @@ def _check_threshold(card: ModelCard) -> None:
 
 
 def _content(card: ModelCard) -> dict[str, object]:
-    content: dict[str, object] = json.loads(_ADAPTER.dump_json(card))
-    if card.findings is None:
-        del content["findings"]  # cards that were sealed before there were findings keep their bytes
+    # What a card does not need it does not spell out, so that a new field leaves the seals of other cards as they are.
+    content: dict[str, object] = json.loads(_ADAPTER.dump_json(card, exclude_defaults=True))
     return content
 
 

@@ -75,7 +75,9 @@ def test_a_model_that_was_switched_off_says_nothing_to_programs_either(site: Sit
     decide(site, "switch-off", "2")
     off = (503, "tiny was switched off by an administrator. Nothing speaks in its place.")
     assert (asked(site), asked(site, VERSION_2)) == (off, off)
-    assert site.client.get("/v2/models/tiny/ready", headers=BEARER).status_code == 503
+    for address in ("/v2/models/tiny", "/v2/models/tiny/versions/1", VERSION_2):
+        answer = site.client.get(f"{address}/ready", headers=BEARER)
+        assert (answer.status_code, answer.json()["error"]) == off
     # Nor does another version of it, asked for by name; features are no statement.
     assert asked(site, "/v2/models/tiny/versions/1") == off
     assert asked(site, VERSION_2, PREPARED) == (200, ("2",))

@@ -240,6 +240,40 @@ def test_json_part_may_not_be_large(client: TestClient, monkeypatch: pytest.Monk
     check_refused(client.post(INFER, content=b" " * 1000), JSON)
 
 
+class Lane:
+    """Stands where the lane for large requests is, and tells whether the one inside was refused there."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def __enter__(self) -> None:
+        self.seen.append("in")
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.seen.append("out" if kind is None else "refused")
+
+
+@pytest.mark.usefixtures("nothing_runs")
+def test_large_json_is_read_in_a_lane_of_its_own(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    lane, limit = Lane(), requests_module.LARGE_JSON_BYTES
+    monkeypatch.setattr(requests_module, "_LARGE", lane)
+    check_refused(client.post(INFER, content=b" " * limit), JSON)
+    body, headers = binary(sized(4), b"1234" + b"x" * limit)
+    check_refused(client.post(INFER, content=body, headers=headers), SIZE)
+    assert lane.seen == []
+    check_refused(client.post(INFER, content=b" " * (limit + 1)), JSON)
+    check_refused(client.post(INFER, content=b" " * (limit + 1), headers={HEADER: str(limit + 1)}), JSON)
+    assert lane.seen == ["in", "refused"] * 2
+
+
+def test_large_json_is_answered_out_of_the_lane(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    lane = Lane()
+    monkeypatch.setattr(requests_module, "_LARGE", lane)
+    monkeypatch.setattr(requests_module, "LARGE_JSON_BYTES", 10)
+    assert client.post(INFER, json=GOOD).json()["outputs"][1]["data"] == ["calm", "wave", "storm"]
+    assert lane.seen == ["in", "out"]
+
+
 def pieces(size: int) -> Iterator[bytes]:
     for _ in range(size):
         yield b" "

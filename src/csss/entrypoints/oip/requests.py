@@ -1,7 +1,9 @@
 """An inference request of the Open Inference Protocol v2, from bytes to a checked tensor."""
 
 import json
+import threading
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +14,11 @@ MIB = 1024 * 1024
 BODY_BYTES = 64 * MIB
 JSON_BYTES = 8 * MIB
 HEADER_BYTES = 64 * 1024
+LARGE_JSON_BYTES = MIB
 MAX_BATCH = 16
 _LONGEST_ID = 256
+_LARGE = threading.BoundedSemaphore(2)
+"""JSON can take thirty times its size while it is read: only so many large ones are read at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,13 @@ def read_request(body: bytes, header_length: str | None, choices: Mapping[str, C
 
     Raises BadRequest ``invalid-inference-request`` for anything that is not exactly in order, TooLarge.
     """
-    content, binary = _split(body, header_length)
+    header, binary = _split(body, header_length)
+    with _LARGE if len(header) > LARGE_JSON_BYTES else nullcontext():
+        return _read(header, binary, choices)
+
+
+def _read(header: bytes, binary: bytes, choices: Mapping[str, Choice]) -> Asked:
+    content = _parse(header)
     _check_members(content, {"id", "parameters", "inputs", "outputs"}, "the request")
     identifier = content.get("id")
     if identifier is not None and (not isinstance(identifier, str) or len(identifier) > _LONGEST_ID):
@@ -59,7 +70,7 @@ def read_request(body: bytes, header_length: str | None, choices: Mapping[str, C
     return Asked(identifier, choice.input, values, wishes)
 
 
-def _split(body: bytes, header_length: str | None) -> tuple[dict[str, Any], bytes]:
+def _split(body: bytes, header_length: str | None) -> tuple[bytes, bytes]:
     header, binary = body, b""
     if header_length is not None:
         if not (header_length.isascii() and header_length.isdigit() and len(header_length) <= len(str(BODY_BYTES))):
@@ -70,13 +81,17 @@ def _split(body: bytes, header_length: str | None) -> tuple[dict[str, Any], byte
         header, binary = body[:length], body[length:]
     if len(header) > (HEADER_BYTES if binary else JSON_BYTES):
         raise TooLarge("The JSON part of the request is too large; send the tensor as binary data.")
+    return header, binary
+
+
+def _parse(header: bytes) -> dict[str, Any]:
     try:
         content = json.loads(header, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise wrong("it is not valid JSON") from error
     if not isinstance(content, dict):
         raise wrong("it is no JSON object")
-    return content, binary
+    return content
 
 
 def _read_input(listed: object, binary: bytes, choices: Mapping[str, Choice]) -> tuple[Choice, Array]:

@@ -123,8 +123,9 @@ def metadata(chosen: ChosenDep) -> dict[str, Any]:
 
 @router.get("/models/{name}/ready")
 @router.get("/models/{name}/versions/{version}/ready")
-def model_ready(chosen: ChosenDep) -> dict[str, Any]:
-    """The model is on the shelf and may answer; 404 or 503 otherwise."""
+def model_ready(chosen: ChosenDep, served: ServedDep) -> dict[str, Any]:
+    """The model is on the shelf and may say something about pictures here; 404, 409 or 503 otherwise."""
+    served.choices.site_tau(chosen.model)
     return {"name": chosen.model.card.name, "ready": True}
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from csss.imaging.quality import QualityFinding, check_chest
 from csss.inference.card import MODEL_FILE, UNCERTAIN, Calibration, Conformal, ModelCard, Risk
 from csss.inference.engines import Engine
-from csss.inference.explain import grad_cam, name_regions
+from csss.inference.explain import find_rival, grad_cam, name_regions
 from csss.inference.framing import WHOLE, frame_lungs, spread_heat
 from csss.inference.gate import UNGATED, Admission
 from csss.inference.head import Head
@@ -113,8 +113,10 @@ def answer(
         stated = rule(logits, distance, card)
     reasons = _all_reasons(stated, admission, any(finding.fault for finding in quality))
     ran = perf_counter()
-    shown = card.explanation.shown
-    heat = spread_heat(grad_cam(features, hidden, head, stated.top_index), frame) if shown else None
+    heat = None
+    if card.explanation.shown:
+        rival = find_rival(stated.top_index, logits, card.index_of(card.explanation.against))
+        heat = spread_heat(grad_cam(features, hidden, head, stated.top_index, rival), frame)
     regions = name_regions(heat, lungs) if heat is not None else ()
     explained = perf_counter()
     names = tuple(label.name for label in card.labels)
