@@ -39,6 +39,7 @@ CHANCE = 0.5
 MOST_ALIKE = 0.5
 """... and when their mean correlation with a random head's maps stays under this."""
 
+_UNMEASURED = "not measured yet"
 _SNOMED = "SNOMED CT"
 _LABELS = {
     "COVID": Label("COVID", "COVID-19", Coding(_SNOMED, "840539006", "COVID-19"), Risk.HIGH),
@@ -103,38 +104,69 @@ def draft_card(
     for_patients: bool,
 ) -> ModelCard:
     """The card of the weights before their figures and golden case are known; ``out`` is NAME/VERSION."""
+    tau = "the default rule of the papers, max p >= 0.75" + (", over calibrated probabilities" * for_patients)
+    bare = bare_chest_card(
+        out,
+        spec,
+        hashes,
+        labels=tuple(_LABELS[label] for label in labels),
+        tau=(0.75, tau),
+        calibration=calibration,
+        distance=(distance_limit, "the 99th percentile of the validation split: 1 % of those are beyond it"),
+        gate=gate,
+        replay=replay,
+    )
+    return replace(
+        bare,
+        purpose="patients" if for_patients else "comparison",
+        conformal=conformal,
+        quality="chest" if for_patients else None,
+        risk=RiskRule(0.1, Risk.MODERATE, _RISK_RULE),
+        explanation=replace(bare.explanation, against=NORMAL if NORMAL in labels else None),
+        intended_use=_INTENDED_USE if for_patients else _FOR_COMPARISON,
+    )
+
+
+def bare_chest_card(
+    out: Path,
+    spec: InputSpec,
+    hashes: tuple[FileHash, ...],
+    *,
+    labels: tuple[Label, ...],
+    tau: tuple[float, str],
+    calibration: Calibration,
+    distance: tuple[float, str],
+    gate: GateNeed | None,
+    replay: Replay,
+) -> ModelCard:
+    """What the card of any model of chest radiographs begins with; ``tau`` and ``distance`` come with their reasons.
+
+    It is for comparison, rates nothing low, and says that nothing was measured.
+    """
     sha256 = {file.name: file.sha256 for file in hashes}
     version = out.resolve().name
     return ModelCard(
         name=out.resolve().parent.name,
         version=version,
         task="classify",
-        purpose="patients" if for_patients else "comparison",
+        purpose="comparison",
         engine="onnx",
         modalities=("CR", "DX", UNSTATED),
         body_parts=("CHEST", "THORAX", "LUNG", UNSTATED),
         input=spec,
-        labels=tuple(_LABELS[label] for label in labels),
-        threshold=Threshold(
-            0.75,
-            "the default rule of the papers, max p >= 0.75" + (", over calibrated probabilities" * for_patients),
-            version,
-            sha256[MODEL_FILE],
-            sha256[HEAD_FILE],
-        ),
+        labels=labels,
+        threshold=Threshold(*tau, version, sha256[MODEL_FILE], sha256[HEAD_FILE]),
         calibration=calibration,
-        ood=OutOfDistribution(
-            "pca-mahalanobis", distance_limit, "the 99th percentile of the validation split: 1 % of those are beyond it"
-        ),
-        conformal=conformal,
+        ood=OutOfDistribution("pca-mahalanobis", *distance),
+        conformal=None,
         gate=gate,
-        quality="chest" if for_patients else None,
-        risk=RiskRule(0.1, Risk.MODERATE, _RISK_RULE),
-        explanation=Explanation("grad-cam-closed-form", True, "not measured yet", NORMAL if NORMAL in labels else None),
-        intended_use=_INTENDED_USE if for_patients else _FOR_COMPARISON,
-        limits=("not measured yet",),
-        training_data=TrainingData("0" * 64, "not measured yet", 0, 0, 0, 0.0, 0.0, 0.0, 0.0, ()),
-        ingredients=(Ingredient("weights", "not listed yet", "not listed yet", None),),
+        quality="chest",
+        risk=RiskRule(0.5, Risk.MODERATE, "not chosen yet"),
+        explanation=Explanation("grad-cam-closed-form", True, _UNMEASURED),
+        intended_use="To compare methods. It is never asked about a patient.",
+        limits=(_UNMEASURED,),
+        training_data=TrainingData("0" * 64, _UNMEASURED, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, ()),
+        ingredients=(Ingredient("weights", _UNMEASURED, _UNMEASURED, None),),
         phantom_trained=False,
         replay=replay,
         files=hashes,

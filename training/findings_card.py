@@ -5,27 +5,21 @@ from pathlib import Path
 
 from csss.inference.card import (
     FLOAT_REPLAY,
-    HEAD_FILE,
-    MODEL_FILE,
-    UNSTATED,
     Calibration,
     Conformal,
-    Explanation,
     FileHash,
     GateNeed,
     Ingredient,
     InputSpec,
     Label,
     ModelCard,
-    OutOfDistribution,
     Risk,
     RiskRule,
     SourceFigures,
-    Threshold,
     TrainingData,
 )
 from csss.inference.findings_rule import NO_FINDING, FindingsRule
-from training.chest_card import judge_maps, list_collections
+from training.chest_card import bare_chest_card, judge_maps, list_collections
 from training.datasets import Layout
 from training.findings_evidence import FindingsEvidence
 from training.findings_fit import FEWEST
@@ -34,6 +28,9 @@ _INTENDED_USE = (
     "To compare methods. It is never asked about a patient: models of several findings are not shown in the product."
 )
 _TAU = "not used: each label has a threshold of its own (findings.present_from), bound to these weights with this entry"
+_DISTANCE = (
+    "the 99th percentile of the validation split: 1 % of those are farther from the middle of all training pictures"
+)
 _RISK_RULE = (
     "An order of attention, not of severity: every finding is high. The result takes the highest risk among the labels "
     "that are not clearly absent, and at least moderate when it is Uncertain; low is left for a result in which every "
@@ -54,38 +51,23 @@ def draft_findings_card(
     gate: GateNeed | None,
 ) -> ModelCard:
     """The card of the weights before their figures and golden case are known; ``out`` is NAME/VERSION."""
-    sha256 = {file.name: file.sha256 for file in hashes}
-    version = out.resolve().name
-    return ModelCard(
-        name=out.resolve().parent.name,
-        version=version,
-        task="findings",
-        purpose="comparison",
-        engine="onnx",
-        modalities=("CR", "DX", UNSTATED),
-        body_parts=("CHEST", "THORAX", "LUNG", UNSTATED),
-        input=spec,
+    bare = bare_chest_card(
+        out,
+        spec,
+        hashes,
         labels=tuple(Label(label, label.replace("_", " "), None, Risk.HIGH) for label in labels),
-        threshold=Threshold(0.5, _TAU, version, sha256[MODEL_FILE], sha256[HEAD_FILE]),
+        tau=(0.5, _TAU),
         calibration=calibration,
-        ood=OutOfDistribution(
-            "pca-mahalanobis",
-            distance_limit,
-            "the 99th percentile of the validation split: 1 % of those are farther from the middle of all training "
-            "pictures",
-        ),
-        conformal=conformal,
+        distance=(distance_limit, _DISTANCE),
         gate=gate,
-        quality="chest",
-        risk=RiskRule(0.5, Risk.MODERATE, _RISK_RULE),
-        explanation=Explanation("grad-cam-closed-form", True, "not measured yet"),
-        intended_use=_INTENDED_USE,
-        limits=("not measured yet",),
-        training_data=TrainingData("0" * 64, "not measured yet", 0, 0, 0, 0.0, 0.0, 0.0, 0.0, ()),
-        ingredients=(Ingredient("weights", "not listed yet", "not listed yet", None),),
-        phantom_trained=False,
         replay=FLOAT_REPLAY,
-        files=hashes,
+    )
+    return replace(
+        bare,
+        task="findings",
+        conformal=conformal,
+        risk=RiskRule(0.5, Risk.MODERATE, _RISK_RULE),
+        intended_use=_INTENDED_USE,
         findings=rule,
     )
 

@@ -7,16 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from csss.inference.card import GOLDEN_FILE, HEAD_FILE, MODEL_FILE, Ingredient, InputSpec, ModelCard, write_card
-from csss.inference.engines import EngineChoice
+from csss.inference.card import Ingredient, InputSpec, ModelCard
 from csss.inference.findings_rule import NO_FINDING
-from csss.inference.head import Head, write_head
+from csss.inference.head import Head
 from csss.inference.metrics import measure_whole, summarise_findings
-from csss.inference.shelf import Model, Shelf
+from csss.inference.shelf import Model
 from csss.inference.tasks.findings import to_shares
 from training.augment import hide_corners
 from training.calibrate import distances, fit_distance
-from training.chest_card import GATE, need_gate
 from training.evidence import Answer
 from training.findings_aim import shift_of
 from training.findings_card import describe_findings, draft_findings_card
@@ -26,8 +24,9 @@ from training.findings_fit import choose_thresholds, fit_calibration, make_rule,
 from training.findings_plots import FINDINGS_PLOTS, draw_findings
 from training.findings_report import write_findings_metrics
 from training.finetune import Epoch
-from training.folder import LIMIT_PERCENTILE, list_hashes, make_golden
+from training.folder import LIMIT_PERCENTILE
 from training.localise import NORMAL, Localisation, localise
+from training.model_folder import METRICS_FILE, open_draft, seal_folder
 from training.served import answer_foreign, answer_samples, compare_logits
 
 COVERAGE = 0.95
@@ -64,31 +63,31 @@ def finish_findings(fitted: FittedFindings, *, out: Path, gate: Path | None, for
     calibration = fit_calibration(logits, truth, shift_of(fitted.weights), _VALIDATION)
     shares = to_shares(logits, calibration)
     conformal = rule_out(shares, truth, COVERAGE, _VALIDATION)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / MODEL_FILE).write_bytes(fitted.model)
-    (out / HEAD_FILE).write_bytes(write_head(head))
-    behind = Shelf(gate).model(GATE) if gate is not None else None
-    card = draft_findings_card(
+    model = open_draft(
         out,
-        data.labels,
-        fitted.spec,
-        list_hashes(out, (MODEL_FILE, HEAD_FILE)),
-        calibration=calibration,
-        conformal=conformal,
-        rule=make_rule(choose_thresholds(shares, truth), conformal),
-        distance_limit=float(np.percentile(distances(head, fitted.pooled[validation]), LIMIT_PERCENTILE)),
-        gate=need_gate(behind) if behind else None,
+        fitted.model,
+        head,
+        gate,
+        lambda hashes, need: draft_findings_card(
+            out,
+            data.labels,
+            fitted.spec,
+            hashes,
+            calibration=calibration,
+            conformal=conformal,
+            rule=make_rule(choose_thresholds(shares, truth), conformal),
+            distance_limit=float(np.percentile(distances(head, fitted.pooled[validation]), LIMIT_PERCENTILE)),
+            gate=need,
+        ),
     )
-    model = Model(card, out, 2, EngineChoice())
-    model.gate = behind
     evidence = _measure(fitted, model, head, foreign)
-    card = describe_findings(card, evidence, fitted.ingredient)
-    (out / GOLDEN_FILE).write_bytes(make_golden(card, out, model.gate))
-    draw_findings(out, evidence)
-    write_findings_metrics(out, card, evidence)
-    card = replace(card, files=list_hashes(out, (MODEL_FILE, HEAD_FILE, GOLDEN_FILE, "METRICS.md", *FINDINGS_PLOTS)))
-    write_card(card, out)
-    return card
+
+    def describe_all(card: ModelCard) -> tuple[str, ...]:
+        draw_findings(out, evidence)
+        write_findings_metrics(out, card, evidence)
+        return METRICS_FILE, *FINDINGS_PLOTS
+
+    return seal_folder(model, describe_findings(model.card, evidence, fitted.ingredient), describe_all)
 
 
 def _make_head(fitted: FittedFindings) -> Head:

@@ -8,7 +8,7 @@ from csss.inference.findings_rule import NO_FINDING
 from csss.inference.metrics import FindingsSummary, WholeFigures
 from training.findings_evidence import FindingsEvidence
 from training.findings_fit import MARGIN
-from training.tables import number, span, table
+from training.tables import number, preface, span, table
 
 _ERRORS = 20
 _WHOLE = ("mean AUROC", "mean average precision", "macro F1", "balanced accuracy", "mean ECE")
@@ -37,21 +37,18 @@ def write_findings_metrics(folder: Path, card: ModelCard, evidence: FindingsEvid
 def _head(card: ModelCard, evidence: FindingsEvidence) -> str:
     data = evidence.data
     counts = ", ".join(f"{name} {len(data.of(name)):,}" for name in ("train", "val", "test"))
-    lines = (
-        f"# {card.name}, version {card.version}: what was measured",
-        "",
-        "Every figure was taken from the exported model through the code that serves it (gate and checks included),",
-        "on pictures of patients and groups that it was not fitted on. Written by the training command, not by hand.",
-        "",
-        f"- Command: `{evidence.command}`",
-        f"- Seed: {evidence.seed}",
-        f"- Data: layout {data.layout}; {counts} pictures; fingerprint sha256 `{data.fingerprint_sha256}`",
-        f"- Exported model against torch: largest difference of a logit {evidence.agreement:.1e}",
-        "- Kept for comparison: it never reads for a patient.",
-        "- A picture that the gate refuses counts as an error in sensitivity, specificity and F1.",
-        *(f"- {note}" for note in data.notes),
+    return preface(
+        card,
+        command=evidence.command,
+        seed=evidence.seed,
+        data=f"layout {data.layout}; {counts} pictures; fingerprint sha256 `{data.fingerprint_sha256}`",
+        agreement=evidence.agreement,
+        notes=(
+            "Kept for comparison: it never reads for a patient.",
+            "A picture that the gate refuses counts as an error in sensitivity, specificity and F1.",
+            *data.notes,
+        ),
     )
-    return "\n".join(lines)
 
 
 def _whole(summary: FindingsSummary) -> str:

@@ -1,6 +1,5 @@
 """Finish a fitted chest classifier: calibrate, measure through the serving path, write its model folder."""
 
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,24 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from csss.imaging.phantom import Finding, phantom_chest
-from csss.imaging.sniff import FileKind
-from csss.imaging.volume import Volume
-from csss.inference.card import (
-    GOLDEN_FILE,
-    HEAD_FILE,
-    MODEL_FILE,
-    Calibration,
-    FileHash,
-    Ingredient,
-    InputSpec,
-    ModelCard,
-    Replay,
-    write_card,
-)
-from csss.inference.engines import EngineChoice
-from csss.inference.golden import keep_golden, write_golden
-from csss.inference.head import Head, write_head
+from csss.inference.card import Calibration, Ingredient, InputSpec, ModelCard, Replay
+from csss.inference.head import Head
 from csss.inference.metrics import measure
 from csss.inference.shelf import Model, Shelf
 from csss.inference.tasks.classify import calibrate
@@ -33,11 +16,12 @@ from training.archive import Sample, fingerprint
 from training.augment import hide_corners
 from training.blend import Blend
 from training.calibrate import distances, fit_distance
-from training.chest_card import GATE, describe, draft_card, need_gate
+from training.chest_card import describe, draft_card
 from training.conformal import choose_calibration, fit_sets
 from training.evidence import Answer, CalibrationChoice, Evidence, Trial
 from training.finetune import Epoch
 from training.localise import localise
+from training.model_folder import METRICS_FILE, open_draft, seal_folder
 from training.plots import PLOTS, draw_plots
 from training.quantise import Precision
 from training.report import write_metrics
@@ -45,8 +29,6 @@ from training.served import answer_foreign, answer_samples, compare_logits
 
 COVERAGE = 0.90
 LIMIT_PERCENTILE = 99.0
-_GOLDEN_SEED = 1
-_GOLDEN_SIZE = (320, 320)
 _VALIDATION = "the validation split"
 
 
@@ -101,32 +83,32 @@ def finish_folder(
     sets = fit_sets(shares, truth, COVERAGE, _VALIDATION, two_are_uncertain=False) if fitted.for_patients else None
     validation = fitted.rows("val")
     limit = float(np.percentile(distances(head, fitted.pooled[validation]), LIMIT_PERCENTILE))
-    out.mkdir(parents=True, exist_ok=True)
-    (out / MODEL_FILE).write_bytes(fitted.model)
-    (out / HEAD_FILE).write_bytes(write_head(head))
-    behind = Shelf(gate).model(GATE) if gate is not None else None
-    card = draft_card(
+    model = open_draft(
         out,
-        fitted.labels,
-        fitted.spec,
-        list_hashes(out, (MODEL_FILE, HEAD_FILE)),
-        calibration=calibration,
-        conformal=sets,
-        distance_limit=limit,
-        replay=fitted.replay,
-        gate=need_gate(behind) if behind else None,
-        for_patients=fitted.for_patients,
+        fitted.model,
+        head,
+        gate,
+        lambda hashes, need: draft_card(
+            out,
+            fitted.labels,
+            fitted.spec,
+            hashes,
+            calibration=calibration,
+            conformal=sets,
+            distance_limit=limit,
+            replay=fitted.replay,
+            gate=need,
+            for_patients=fitted.for_patients,
+        ),
     )
-    model = Model(card, out, 2, EngineChoice())
-    model.gate = behind
     evidence = _measure(fitted, model, head, choices, foreign=foreign, beside=beside)
-    card = describe(card, evidence, fitted.ingredient)
-    (out / GOLDEN_FILE).write_bytes(make_golden(card, out, model.gate))
-    draw_plots(out, evidence)
-    write_metrics(out, card, evidence)
-    card = replace(card, files=list_hashes(out, (MODEL_FILE, HEAD_FILE, GOLDEN_FILE, "METRICS.md", *PLOTS)))
-    write_card(card, out)
-    return card
+
+    def describe_all(card: ModelCard) -> tuple[str, ...]:
+        draw_plots(out, evidence)
+        write_metrics(out, card, evidence)
+        return METRICS_FILE, *PLOTS
+
+    return seal_folder(model, describe(model.card, evidence, fitted.ingredient), describe_all)
 
 
 def _make_head(fitted: Fitted) -> tuple[Head, NDArray[np.float32], NDArray[np.int64]]:
@@ -197,16 +179,3 @@ def _ask_beside(
         return None
     model = Shelf(folder.parents[1]).model(folder.parent.name, folder.name)
     return f"{model.card.name} {model.card.version}", answer_samples(model, archive, samples)
-
-
-def make_golden(card: ModelCard, out: Path, gate: Model | None) -> bytes:
-    """The golden case of the model as it will be served, its maps shown or hidden."""
-    model = Model(card, out, 2, EngineChoice())
-    model.gate = gate
-    pixels = phantom_chest(_GOLDEN_SEED, size=_GOLDEN_SIZE, finding=Finding.OPACITY)
-    return write_golden(keep_golden(pixels, model.predict(Volume(pixels=pixels[None], kind=FileKind.PNG))))
-
-
-def list_hashes(folder: Path, names: tuple[str, ...]) -> tuple[FileHash, ...]:
-    """The files of a folder as a card lists them."""
-    return tuple(FileHash(name, hashlib.sha256((folder / name).read_bytes()).hexdigest()) for name in names)

@@ -7,7 +7,7 @@ from csss.inference.metrics import Figures, Summary, measure, summarise
 from training.evidence import Evidence
 from training.quantise import MOST_LOST
 from training.report_trust import abstention, calibration, failures, foreign, heat, sets
-from training.tables import OVERALL, number, overall, span, table
+from training.tables import OVERALL, number, overall, preface, span, table
 from training.trials import OUTSIDE_SOURCES
 
 
@@ -36,19 +36,14 @@ def write_metrics(folder: Path, card: ModelCard, evidence: Evidence) -> None:
 
 def _head(card: ModelCard, evidence: Evidence) -> str:
     counts = ", ".join(f"{name} {len(evidence.split(name)):,}" for name in ("train", "val", "test"))
-    lines = (
-        f"# {card.name}, version {card.version}: what was measured",
-        "",
-        "Every figure was taken from the exported model through the code that serves it (gate and checks included),",
-        "on pictures of patients and groups that it was not fitted on. Written by the training command, not by hand.",
-        "",
-        f"- Command: `{evidence.command}`",
-        f"- Seed: {evidence.seed}",
-        f"- Data: {counts} pictures; fingerprint sha256 `{evidence.fingerprint_sha256}`",
-        f"- Exported model against torch: largest difference of a logit {evidence.agreement:.1e}",
-        "- A picture that the gate refuses counts as an error in accuracy, sensitivity, specificity and F1.",
+    return preface(
+        card,
+        command=evidence.command,
+        seed=evidence.seed,
+        data=f"{counts} pictures; fingerprint sha256 `{evidence.fingerprint_sha256}`",
+        agreement=evidence.agreement,
+        notes=("A picture that the gate refuses counts as an error in accuracy, sensitivity, specificity and F1.",),
     )
-    return "\n".join(lines)
 
 
 def _whole(summary: Summary, evidence: Evidence) -> str:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 
+from csss.inference.card import ModelCard
 from csss.inference.metrics import Figures, Interval
 
 
@@ -33,3 +34,20 @@ def overall(figures: Figures) -> tuple[str, str, str, str]:
 
 
 OVERALL = ("accuracy", "balanced accuracy", "macro F1", "ECE")
+
+
+def preface(card: ModelCard, *, command: str, seed: int, data: str, agreement: float, notes: tuple[str, ...]) -> str:
+    """How METRICS.md of a chest model begins: where its figures come from, and what to know before reading them."""
+    lines = (
+        f"# {card.name}, version {card.version}: what was measured",
+        "",
+        "Every figure was taken from the exported model through the code that serves it (gate and checks included),",
+        "on pictures of patients and groups that it was not fitted on. Written by the training command, not by hand.",
+        "",
+        f"- Command: `{command}`",
+        f"- Seed: {seed}",
+        f"- Data: {data}",
+        f"- Exported model against torch: largest difference of a logit {agreement:.1e}",
+        *(f"- {note}" for note in notes),
+    )
+    return "\n".join(lines)

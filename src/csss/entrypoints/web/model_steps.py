@@ -1,11 +1,11 @@
 """What administrators do on the page of models: propose, confirm, refuse, withdraw, go back, switch off, shadow."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import APIRouter, Depends, Form, Request, Response
 
-from csss.accounts.actor import Actor
 from csss.accounts.permissions import Action, require
 from csss.accounts.tables import StepUpMethod
 from csss.entrypoints.http.actor import ActorDep
@@ -17,8 +17,6 @@ from csss.entrypoints.web.rendering import go
 from csss.findings import choices, proposals
 from csss.findings.choices import ModelChoice, Wish
 from csss.foundation.errors import Unprocessable
-from csss.foundation.work import Work
-from csss.inference.shelf import Shelf
 
 router = APIRouter(prefix="/admin/models/{name}/{version}", include_in_schema=False, dependencies=CSRF)
 
@@ -34,77 +32,81 @@ _FLASHES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What every form of the page carries; ``seen`` is the last decision that was on the page when it was loaded."""
+
+    request: Request
+    name: Name
+    version: Name
+    work: WorkDep
+    actor: ActorDep
+    parts: PartsDep
+    reason: Text = ""
+    seen: Text = ""
+
+    def decide(self, kind: str, verb: Verb, *, flash: str) -> Response:
+        """Take the decision ``kind``; a refusal shows the page again with everything that was typed."""
+        self.keep_form(kind)
+        known = parse_id(self.seen, "The page is incomplete. Load it again.") if self.seen else None
+        verb(Wish(self.name, self.version, self.reason, known))
+        return go(self.request, "/admin/models", flash=flash)
+
+    def keep_form(self, kind: str) -> None:
+        require(self.actor, Action.MANAGE_MODELS)
+        keep_form(
+            self.request,
+            f"{kind}-{self.name}-{self.version}",
+            lambda work, refusal: models_page(self.request, work, self.actor, refusal=refusal),
+        )
+
+
+StepDep = Annotated[Step, Depends()]
+
+
 @router.post("/propose")
-def propose(
-    request: Request,
-    name: Name,
-    version: Name,
-    work: WorkDep,
-    actor: ActorDep,
-    parts: PartsDep,
-    reason: Text = "",
-    tau: Text = "",
-    seen: Text = "",
-) -> Response:
+def propose(step: StepDep, tau: Text = "") -> Response:
     """Ask that this version speaks; another administrator confirms it."""
 
     def verb(wish: Wish) -> ModelChoice:
-        return proposals.propose(work, actor, wish, shelf=parts.shelf, tau=_tau(tau))
+        return proposals.propose(step.work, step.actor, wish, shelf=step.parts.shelf, tau=_tau(tau))
 
-    return _decide(request, work, actor, ("propose", name, version, reason, seen), verb, flash="model-proposed")
+    return step.decide("propose", verb, flash="model-proposed")
 
 
 @router.post("/step-up")
-def step_up(
-    request: Request,
-    name: Name,
-    version: Name,
-    work: WorkDep,
-    actor: ActorDep,
-    parts: PartsDep,
-    method: Text = "",
-) -> Response:
+def step_up(step: StepDep, method: Text = "") -> Response:
     """Ask for the fresh second factor of a confirmation."""
-    require(actor, Action.MANAGE_MODELS)
-    _keep(request, actor, f"step-up-{name}-{version}")
+    step.keep_form("step-up")
     if method not in set(StepUpMethod):
         raise Unprocessable("Choose how you prove that it is you.", code="bad-method")
     proposals.begin_step_up(
-        work,
-        actor,
-        model=name,
-        version=version,
+        step.work,
+        step.actor,
+        model=step.name,
+        version=step.version,
         method=StepUpMethod(method),
-        rules=parts.site.approval,
-        send_code=parts.send_code,
-        shelf=parts.shelf,
+        rules=step.parts.site.approval,
+        send_code=step.parts.send_code,
+        shelf=step.parts.shelf,
     )
-    return go(request, "/admin/models", flash="code-open")
+    return go(step.request, "/admin/models", flash="code-open")
 
 
 @router.post("/confirm")
-def confirm(
-    request: Request,
-    name: Name,
-    version: Name,
-    work: WorkDep,
-    actor: ActorDep,
-    parts: PartsDep,
-    reason: Text = "",
-    code: Text = "",
-    seen: Text = "",
-) -> Response:
+def confirm(step: StepDep, code: Text = "") -> Response:
     """Let the proposed version speak from now on."""
+    parts = step.parts
 
     def verb(wish: Wish) -> ModelChoice:
-        return proposals.confirm(work, actor, wish, code=code, rules=parts.site.approval, shelf=parts.shelf)
+        return proposals.confirm(step.work, step.actor, wish, code=code, rules=parts.site.approval, shelf=parts.shelf)
 
-    return _decide(request, work, actor, ("confirm", name, version, reason, seen), verb, flash="model-activated")
+    return step.decide("confirm", verb, flash="model-activated")
 
 
 def _add_plain_steps() -> None:
     """The steps that need a reason and nothing else."""
-    for step, plain in (
+    for kind, plain in (
         ("refuse", proposals.refuse),
         ("withdraw", proposals.withdraw),
         ("roll-back", choices.roll_back),
@@ -112,45 +114,20 @@ def _add_plain_steps() -> None:
         ("shadow", choices.start_shadow),
         ("stop-shadow", choices.stop_shadow),
     ):
-        router.post(f"/{step}")(_plain_step(step, plain))
+        router.post(f"/{kind}")(_plain_step(kind, plain))
 
 
-def _plain_step(step: str, plain: Callable[..., ModelChoice]) -> Callable[..., Response]:
-    def take(
-        request: Request,
-        name: Name,
-        version: Name,
-        work: WorkDep,
-        actor: ActorDep,
-        parts: PartsDep,
-        reason: Text = "",
-        seen: Text = "",
-    ) -> Response:
+def _plain_step(kind: str, plain: Callable[..., ModelChoice]) -> Callable[..., Response]:
+    def take(step: StepDep) -> Response:
         def verb(wish: Wish) -> ModelChoice:
-            shelf: Shelf = parts.shelf
-            return plain(work, actor, wish, shelf=shelf)
+            return plain(step.work, step.actor, wish, shelf=step.parts.shelf)
 
-        return _decide(request, work, actor, (step, name, version, reason, seen), verb, flash=_FLASHES[step])
+        return step.decide(kind, verb, flash=_FLASHES[kind])
 
     return take
 
 
 _add_plain_steps()
-
-
-def _decide(
-    request: Request, work: Work, actor: Actor, wished: tuple[str, str, str, str, str], verb: Verb, *, flash: str
-) -> Response:
-    require(actor, Action.MANAGE_MODELS)
-    step, name, version, reason, seen = wished
-    _keep(request, actor, f"{step}-{name}-{version}")
-    known = parse_id(seen, "The page is incomplete. Load it again.") if seen else None
-    verb(Wish(name, version, reason, known))
-    return go(request, "/admin/models", flash=flash)
-
-
-def _keep(request: Request, actor: Actor, form: str) -> None:
-    keep_form(request, form, lambda work, refusal: models_page(request, work, actor, refusal=refusal))
 
 
 def _tau(text: str) -> float | None:
