@@ -130,7 +130,7 @@ def calibration(card: ModelCard, summary: Summary, evidence: Evidence) -> str:
     """Confidence against accuracy, and why this way of calibrating was taken."""
     rows = [(str(entry.images), number(entry.confidence), number(entry.accuracy)) for entry in summary.bins]
     used = card.calibration
-    text = f"Method: {used.method}, temperature {used.temperature:.3f}, fitted on {used.fitted_on}."
+    text = used.words
     if used.method == "vector":
         pairs = zip(summary.labels, used.scale, used.bias, strict=True)
         text += " Scale and bias: " + ", ".join(f"{label} {a:.3f} {b:+.3f}" for label, a, b in pairs) + "."

@@ -220,6 +220,34 @@ def test_card_wants_a_conformal_limit_for_each_label(tmp_path: Path, limits: tup
     assert caught.value.code == "card-invalid"
 
 
+def test_card_holds_its_maps_against_a_label_of_its_own(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path)
+    plain = load_card(folder)
+    assert (plain.explanation.against, b"against" in (folder / "card.json").read_bytes()) == (None, False)
+    kept_as(folder, explanation=replace(plain.explanation, against="calm"))
+    card = load_card(folder)
+    assert (card.index_of(card.explanation.against), card.index_of("Uncertain"), card.index_of(None)) == (0, None, None)
+    assert seal_of(card) != seal_of(plain)
+    kept_as(folder, explanation=replace(plain.explanation, against="rain"))
+    with pytest.raises(CardError, match=r"^The card is wrong at explanation.against: no label of its own") as caught:
+        load_card(folder)
+    assert caught.value.code == "card-invalid"
+
+
+@pytest.mark.parametrize(
+    ("calibration", "words"),
+    [
+        (Calibration("temperature", 0.8634, (), (), "the validation split"),
+         "Temperature 0.863, fitted on the validation split."),
+        (Calibration("vector", 1.5, (1.0, 2.0), (0.0, 0.5), "some"),
+         "Temperature 1.5 with a scale and a bias for each label, fitted on some."),
+        (Calibration("identity", 1.0, (), (), "not calibrated"), "None: not calibrated."),
+    ],
+)  # fmt: skip
+def test_calibration_is_said_in_words(calibration: Calibration, words: str) -> None:
+    assert calibration.words == words
+
+
 def test_card_of_a_gate_names_no_gate(tmp_path: Path) -> None:
     folder = make_gate_folder(tmp_path)
     assert load_card(folder).gate is None

@@ -119,6 +119,14 @@ class Calibration:
     bias: tuple[Annotated[float, Field(ge=-100.0, le=100.0)], ...]
     fitted_on: str
 
+    @property
+    def words(self) -> str:
+        """The same as a sentence for people."""
+        if self.method == "identity":
+            return f"None: {self.fitted_on}."
+        own = " with a scale and a bias for each label" if self.method == "vector" else ""
+        return f"Temperature {self.temperature:.3g}{own}, fitted on {self.fitted_on}."
+
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class Conformal:
