@@ -1,6 +1,7 @@
 """``python -m training COMMAND``: look at data, split it, and train, measure and export models."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -12,11 +13,15 @@ from training.model_commands import add_model_commands
 def main() -> None:
     """Parse the command line and run one command; what only some commands need is imported by them alone."""
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser.set_defaults(shared=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_model_commands(commands)
     add_data_commands(commands)
     _add_quality(commands)
     given = parser.parse_args()
+    if not given.shared and int(os.environ.get("RANK", "0")) > 0:
+        print("This command works in one process; the others of torchrun have nothing to do.", file=sys.stderr)
+        return
     try:
         given.run(given)
     except CsssError as error:

@@ -26,6 +26,7 @@ def add_model_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     chest.add_argument("--trial-share", type=float, default=0.0, help="draws of the fits without some sources; 0: none")
     chest.add_argument("--draw-share", type=float, default=1.0, help="of the pictures drawn; below 1 for a quick try")
     _add_run(chest, _train_chest)
+    chest.set_defaults(shared=True)
 
     findings = commands.add_parser("findings", help="several findings a picture, each by itself, for comparison")
     findings.add_argument("--data", type=Path, required=True, help="NIH ChestX-ray14 or any layout, folder or zip")
@@ -36,6 +37,7 @@ def add_model_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
         "--draw-share", type=float, default=1.0, help="of the pictures drawn; below 1 for a quick try"
     )
     _add_run(findings, _train_findings)
+    findings.set_defaults(shared=True)
 
     recipe = commands.add_parser("papers-recipe", help="the papers' pipeline as it is written, for comparison")
     recipe.add_argument("--data", type=Path, required=True, help="zip with manifest.csv and pictures")
@@ -105,4 +107,6 @@ def _prepare(given: argparse.Namespace) -> "dict[str, torch.Tensor]":
 
     torch.set_num_threads(given.threads)
     torch.set_flush_denormal(True)
+    if not given.shared:
+        return imagenet_weights(given.cache)
     return join_ranks().after_first(lambda: imagenet_weights(given.cache))

@@ -11,6 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from training.__main__ import main  # noqa: E402
 from training.ranks import Ranks, join_ranks  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -86,6 +87,19 @@ def test_without_torchrun_a_process_stands_alone(monkeypatch: pytest.MonkeyPatch
     ranks = join_ranks()
     assert (ranks.number, ranks.count) == (0, 1)
     assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.parametrize("command", ["gate", "papers-recipe"])
+def test_what_works_in_one_process_leaves_the_others_of_torchrun_idle(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "1"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    argv = ["training", command, "--data", str(tmp_path), "--out", str(tmp_path / "out"), "--cache", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", argv)
+    main()
+    assert "This command works in one process" in capsys.readouterr().err
+    assert (list(tmp_path.iterdir()), torch.distributed.is_initialized()) == ([], False)
 
 
 def test_two_processes_of_torchrun_make_one_fit(tmp_path: Path) -> None:
