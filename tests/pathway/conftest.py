@@ -10,6 +10,7 @@ import pytest
 from csss.foundation.clock import SetClock
 from csss.imaging.sandbox import Sandbox
 from mailbox_server import Mailbox
+from pathway.versions import make_shelf
 from sites import Site, open_site
 
 
@@ -28,4 +29,18 @@ def shared_site(
     with open_site(f"sqlite:///{folder}/csss.db", folder, clock, sandbox, tiny_models, mail_server) as opened:
         for name in ("patient", "doctor", "second doctor", "pharmacist", "admin"):
             opened.person(name)
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def two_versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shelf with versions 1 and 2 of one model."""
+    return make_shelf(tmp_path_factory.mktemp("two"))
+
+
+@pytest.fixture
+def versions_site(
+    database_url: str, tmp_path: Path, clock: SetClock, sandbox: Sandbox, two_versions: Path, mailbox: Mailbox
+) -> Iterator[Site]:
+    with open_site(database_url, tmp_path, clock, sandbox, two_versions, mailbox) as opened:
         yield opened

@@ -1,7 +1,6 @@
 """Decisions about versions: who may take them, what they refuse, that one of two wins, and that they stay."""
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,19 +27,6 @@ from model_shelves import exchange_golden, make_version
 from pathway.records import CALM_GREY, all_of, audited, band_png, everything, last_audited, new_picture
 from pathway.versions import decide, make_shelf, newest
 from sites import Site, open_site
-
-
-@pytest.fixture(scope="module")
-def two_versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_shelf(tmp_path_factory.mktemp("two"))
-
-
-@pytest.fixture
-def versions_site(
-    database_url: str, tmp_path: Path, clock: SetClock, sandbox: Sandbox, two_versions: Path, mailbox: Mailbox
-) -> Iterator[Site]:
-    with open_site(database_url, tmp_path, clock, sandbox, two_versions, mailbox) as opened:
-        yield opened
 
 
 @pytest.fixture

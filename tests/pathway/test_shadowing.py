@@ -22,13 +22,8 @@ from csss.pathway.states import State
 from mailbox_server import Mailbox
 from model_shelves import OTHER_HEAD, make_version
 from pathway.records import CALM_GREY, UNCERTAIN_GREY, all_of, audited, band_png, everything, new_picture
-from pathway.versions import decide, make_shelf
+from pathway.versions import decide
 from sites import Site, open_site
-
-
-@pytest.fixture(scope="module")
-def two_versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_shelf(tmp_path_factory.mktemp("two"))
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Activating takes two: who may confirm, what makes a proposal stale, the code, and what one may do alone."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -29,19 +28,6 @@ from model_shelves import OTHER_HEAD, make_version
 from pathway.records import CALM_GREY, all_of, audited, band_png, everything, last_audited
 from pathway.versions import confirm, decide, make_shelf, newest, no_mail
 from sites import Site, open_site
-
-
-@pytest.fixture(scope="module")
-def two_versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_shelf(tmp_path_factory.mktemp("two"))
-
-
-@pytest.fixture
-def versions_site(
-    database_url: str, tmp_path: Path, clock: SetClock, sandbox: Sandbox, two_versions: Path, mailbox: Mailbox
-) -> Iterator[Site]:
-    with open_site(database_url, tmp_path, clock, sandbox, two_versions, mailbox) as opened:
-        yield opened
 
 
 def active(site: Site) -> tuple[str, ...]:
