@@ -115,13 +115,13 @@ def draft_card(
         distance=(distance_limit, "the 99th percentile of the validation split: 1 % of those are beyond it"),
         gate=gate,
         replay=replay,
+        risk=RiskRule(0.1, Risk.MODERATE, _RISK_RULE),
     )
     return replace(
         bare,
         purpose="patients" if for_patients else "comparison",
         conformal=conformal,
         quality="chest" if for_patients else None,
-        risk=RiskRule(0.1, Risk.MODERATE, _RISK_RULE),
         explanation=replace(bare.explanation, against=NORMAL if NORMAL in labels else None),
         intended_use=_INTENDED_USE if for_patients else _FOR_COMPARISON,
     )
@@ -138,10 +138,11 @@ def bare_chest_card(
     distance: tuple[float, str],
     gate: GateNeed | None,
     replay: Replay,
+    risk: RiskRule,
 ) -> ModelCard:
     """What the card of any model of chest radiographs begins with; ``tau`` and ``distance`` come with their reasons.
 
-    It is for comparison, rates nothing low, and says that nothing was measured.
+    It is for comparison, and says that nothing was measured.
     """
     sha256 = {file.name: file.sha256 for file in hashes}
     version = out.resolve().name
@@ -161,7 +162,7 @@ def bare_chest_card(
         conformal=None,
         gate=gate,
         quality="chest",
-        risk=RiskRule(0.5, Risk.MODERATE, "not chosen yet"),
+        risk=risk,
         explanation=Explanation("grad-cam-closed-form", True, _UNMEASURED),
         intended_use="To compare methods. It is never asked about a patient.",
         limits=(_UNMEASURED,),
@@ -193,7 +194,11 @@ def judge_maps(found: Localisation | None, against: str | None) -> Explanation:
     """What was measured of the maps, in words, and whether they are shown; see `Explanation` for ``against``."""
     if found is None:
         return Explanation("grad-cam-closed-form", False, "Kept for comparison only; its maps were not judged.")
-    held = f"They show what speaks for a finding rather than for {against}. " if against else ""
+    held = (
+        f"They show what speaks for the likeliest finding rather than for {against}, also where {against} is likelier. "
+        if against
+        else ""
+    )
     beside = f"; of the finding alone in {found.alone:.0%}" if against else ""
     measured = held + (
         f"On {found.pictures} Normals with one half taken from a diseased picture, the hottest point of the finding's "
@@ -202,8 +207,8 @@ def judge_maps(found: Localisation | None, against: str | None) -> Explanation:
         f"correlation with the maps of a random head {found.alike:.2f}. "
     )
     verdict = (
-        "Read them as what the model looked at, not as the place or the outline of a finding. Regions "
-        "are thirds of estimated lung fields, not segmented ones."
+        "They are no outline of a finding, and their colours are relative to the hottest place. Regions are thirds of "
+        "estimated lung fields, not segmented ones."
     )
     if not maps_earn_trust(found):
         verdict = "That is too little to be shown: the maps are hidden."

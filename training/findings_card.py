@@ -61,12 +61,12 @@ def draft_findings_card(
         distance=(distance_limit, _DISTANCE),
         gate=gate,
         replay=FLOAT_REPLAY,
+        risk=RiskRule(0.5, Risk.MODERATE, _RISK_RULE),
     )
     return replace(
         bare,
         task="findings",
         conformal=conformal,
-        risk=RiskRule(0.5, Risk.MODERATE, _RISK_RULE),
         intended_use=_INTENDED_USE,
         findings=rule,
     )

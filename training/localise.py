@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from csss.inference.explain import find_rival, grad_cam, share_inside
+from csss.inference.explain import choose_explained, grad_cam, share_inside
 from csss.inference.framing import spread_heat
 from csss.inference.head import Head
 from csss.inference.lungs import estimate_lungs
@@ -131,15 +131,13 @@ def _pair(samples: tuple[Sample, ...], random: np.random.Generator) -> Iterable[
 
 
 def _maps_of_finding(model: Model, head: Head, grey: Grey) -> tuple[Floats, Floats]:
-    """The map of the likeliest label but Normal, as it is shown and as plain Grad-CAM; cold where nothing speaks."""
+    """The map of the finding that is explained, as it is shown and as plain Grad-CAM; cold where nothing speaks."""
     features, hidden, logits = _look(model, head, grey)
-    names = [label.name for label in model.card.labels]
-    findings = [index for index, name in enumerate(names) if name != NORMAL]
-    likeliest = max(findings, key=lambda index: float(logits[index]))
+    plain = model.card.index_of(model.card.explanation.against)
+    of, against = choose_explained(int(logits.argmax()), logits, plain)
     frame = choose_frame(grey, model.card.input)
-    rivals = (find_rival(likeliest, logits, model.card.index_of(model.card.explanation.against)), None)
-    shown, plain = (spread_heat(grad_cam(features, hidden, head, likeliest, rival), frame) for rival in rivals)
-    return shown, plain
+    shown, alone = (spread_heat(grad_cam(features, hidden, head, of, rival), frame) for rival in (against, None))
+    return shown, alone
 
 
 def _look(model: Model, head: Head, grey: Grey) -> tuple[Floats, Floats, Floats]:
@@ -151,15 +149,16 @@ def _look(model: Model, head: Head, grey: Grey) -> tuple[Floats, Floats, Floats]
 
 def _compare(model: Model, head: Head, grey: Grey, answer: Prediction, random: np.random.Generator) -> list[float]:
     """Correlation of the map with that of a head of the same spread drawn at random; none where one map is flat."""
-    features, _, logits = _look(model, head, grey)
-    label = [name for name, _ in answer.probabilities].index(answer.top_label)
-    rival = find_rival(label, logits, model.card.index_of(model.card.explanation.against))
+    features, _, _ = _look(model, head, grey)
+    label, rival = model.card.index_of(answer.heat_of), model.card.index_of(answer.heat_against)
+    if label is None or answer.heat is None or answer.heat.std() == 0.0:
+        return []
     w1 = random.normal(0.0, float(head.w1.std()), head.w1.shape).astype(np.float32)
     w2 = random.normal(0.0, float(head.w2.std()), head.w2.shape).astype(np.float32)
     drawn = Head(w1, head.b1, w2, head.b2, head.centre, head.directions, head.class_means, head.residual_scale)
     other = grad_cam(features, drawn.logits(features.mean(axis=(1, 2)))[0], drawn, label, rival)
     other = spread_heat(other, choose_frame(grey, model.card.input))
-    if answer.heat is None or other.std() == 0.0 or answer.heat.std() == 0.0:
+    if other.std() == 0.0:
         return []
     return [float(np.corrcoef(answer.heat.ravel(), other.ravel())[0, 1])]
 

@@ -167,7 +167,7 @@ def failures(evidence: Evidence) -> str:
         rows.append(
             (sample.sha256[:10], sample.source, sample.label, said.top_label, number(confidence), reasons, place)
         )
-    titles = ("picture (sha256)", "source", "truth", "likeliest label", "confidence", "outcome", "looked at")
+    titles = ("picture (sha256)", "source", "truth", "likeliest label", "confidence", "outcome", "heat over")
     note = f"The {len(rows)} most confident of {len(wrong)} errors on the test split."
     if UncertainReason.LOW_CONFIDENCE in {reason for _, _, said in wrong for reason in said.uncertain_reasons}:
         unsure = sum(said.uncertain for _, _, said in wrong)

@@ -48,12 +48,15 @@ def test_a_prediction_comes_back_whole_from_the_database(site: Site) -> None:
             "phantom",
             "model_sha256",
             "input_sha256",
+            "heat_of",
+            "heat_against",
         ):
             assert getattr(row, name) == getattr(said, name)
         assert (row.uncertain_reasons, row.regions, row.phantom_trained) == ([], list(said.regions), True)
         assert (row.conformal_set, row.quality, row.gate) == ([], [], None)
         assert sorted(row.stage_ms) == ["explain", "model", "prepare"]
         assert said.heat is not None
+        assert analyse.heat_words(row) == 'what speaks for "Calm"'
         heat = analyse.heat_map(work, row)
         assert heat is not None
         assert (heat.dtype, np.array_equal(heat, said.heat)) == (np.float32, True)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
-from tiny_model import CHANNELS, make_card, make_head, make_network, make_volume
+from tiny_model import CHANNELS, make_card, make_head, make_network, make_volume, with_threshold
 
 from csss.imaging.phantom import phantom_chest
 from csss.imaging.quality import QualityCheck, QualityFinding, check_chest
@@ -67,17 +67,32 @@ def test_classify_gives_the_whole_answer() -> None:
     assert [stage for stage, _ in prediction.stage_ms] == [Stage.PREPARE, Stage.MODEL, Stage.EXPLAIN]
 
 
-def test_classify_holds_the_map_of_a_finding_against_the_label_that_names_none() -> None:
+def test_classify_explains_a_finding_against_the_label_that_names_none() -> None:
     volume, head, engine = make_volume(), make_head(), open_onnx(make_network(), 1)
     features = engine.run(prepare(volume, CARD.input))[0]
     hidden, logits = head.logits(features.mean(axis=(1, 2)))
-    top = int(logits.argmax())
-    others = sorted((index for index in range(3) if index != top), key=lambda index: -logits[index])
-    for plain, rival in ((others[0], others[0]), (others[1], others[1]), (top, others[0])):
-        explanation = replace(CARD.explanation, against=CARD.labels[plain].name)
-        prediction = classify(open_picture(volume), replace(CARD, explanation=explanation), head, engine)
-        np.testing.assert_array_equal(prediction.heat, grad_cam(features, hidden, head, top, rival))
-    assert not np.array_equal(prediction.heat, grad_cam(features, hidden, head, top))
+    names = [label.name for label in CARD.labels]
+    first, second, third = sorted(range(3), key=lambda index: -logits[index])
+    for plain, of in ((second, first), (third, first), (first, second)):
+        explanation = replace(CARD.explanation, against=names[plain])
+        stating = replace(CARD, explanation=explanation)
+        for card in (stating, with_threshold(stating, tau=0.999)):
+            said = classify(open_picture(volume), card, head, engine)
+            heat = grad_cam(features, hidden, head, of, plain)
+            assert (said.heat_of, said.heat_against) == (names[of], names[plain])
+            assert (said.heat is None) is (not heat.any())
+            if said.heat is not None:
+                np.testing.assert_array_equal(said.heat, heat)
+            assert said.regions == name_regions(heat)
+    alone = classify(open_picture(volume), CARD, head, engine)
+    assert (alone.heat_of, alone.heat_against) == (names[first], None)
+
+
+def test_classify_shows_no_cold_map() -> None:
+    head = make_head()
+    silent = replace(head, w1=np.zeros_like(head.w1), b1=-np.ones_like(head.b1))
+    said = classify(open_picture(make_volume()), CARD, silent, open_onnx(make_network(), 1))
+    assert (said.heat, said.regions, said.heat_of) == (None, (), said.top_label)
 
 
 def test_classify_hides_the_heat_map_of_a_model_that_may_not_show_it() -> None:
@@ -91,6 +106,8 @@ def test_classify_says_uncertain_for_a_picture_unlike_the_known_ones() -> None:
     far_card = replace(CARD, ood=replace(CARD.ood, limit=near.ood_distance * 0.999))
     far = classify(open_picture(make_volume()), far_card, make_head(), open_onnx(make_network(), 1))
     assert UncertainReason.OUT_OF_DISTRIBUTION not in near.uncertain_reasons
+    assert near.heat is not None
+    assert (far.heat, far.regions, far.heat_of, far.heat_against) == (None, (), None, None)
     assert far.label == "Uncertain"
     assert UncertainReason.OUT_OF_DISTRIBUTION in far.uncertain_reasons
     assert far.probabilities == near.probabilities

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny_model import CHANNELS, make_head
 
-from csss.inference.explain import OUTSIDE, find_rival, grad_cam, grad_cam_weights, name_regions, share_inside
+from csss.inference.explain import OUTSIDE, choose_explained, grad_cam, grad_cam_weights, name_regions, share_inside
 from csss.inference.lungs import GRID, LungFields
 
 
@@ -53,10 +53,10 @@ def test_grad_cam_against_a_rival_shows_what_speaks_for_the_one_and_not_for_the_
     np.testing.assert_array_equal(grad_cam(features, hidden, head, 0, 1), np.zeros((2, 2)))
 
 
-def test_a_finding_is_held_against_the_plain_label_and_that_against_the_likeliest_finding() -> None:
-    logits = np.array([2.0, 9.0, 3.0], np.float32)
-    assert [find_rival(label, logits, 1) for label in range(3)] == [1, 2, 1]
-    assert [find_rival(label, logits, None) for label in range(3)] == [None] * 3
+def test_a_finding_is_held_against_the_plain_label_and_explained_even_where_that_is_likelier() -> None:
+    shares = np.array([0.2, 0.5, 0.3])
+    assert [choose_explained(top, shares, 1) for top in range(3)] == [(0, 1), (2, 1), (2, 1)]
+    assert [choose_explained(top, shares, None) for top in range(3)] == [(0, None), (1, None), (2, None)]
 
 
 def test_grad_cam_is_all_zero_where_nothing_speaks_for_the_label() -> None:
@@ -148,9 +148,17 @@ def test_a_coarse_map_is_not_called_outside_within_half_a_cell_of_a_lung() -> No
     assert name_regions(fine, narrow)[0] == OUTSIDE
 
 
-def test_heat_that_names_no_zone_is_outside() -> None:
-    assert name_regions(cells((5, 3)), small_lungs()) == (OUTSIDE,)
+def test_heat_far_from_both_lungs_is_outside_and_names_no_zone() -> None:
     assert name_regions(cells((0, 3)), small_lungs()) == (OUTSIDE,)
+
+
+def test_heat_near_the_lungs_that_covers_no_zone_names_the_hottest() -> None:
+    """The inner two fifths of both lungs: in no zone a half, in none a quarter of the heat."""
+    lungs = small_lungs()
+    rows, columns = (np.indices((GRID, GRID)) + 0.5) / GRID
+    heat = ((lungs.right & (columns > 0.37)) | (lungs.left & (columns < 0.63))).astype(np.float32)
+    heat[lungs.left & (abs(rows - 0.75) < 0.02)] = 0.0
+    assert name_regions(heat, lungs) == ("right middle zone",)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 7), (20, 3)])
@@ -158,6 +166,11 @@ def test_even_heat_names_both_lungs_and_lies_inside_by_area(shape: tuple[int, in
     heat, lungs = np.ones(shape, np.float32), small_lungs()
     assert [name for name in name_regions(heat, lungs) if name != OUTSIDE] == ["both lungs"]
     assert share_inside(heat, lungs) == pytest.approx((lungs.right | lungs.left).mean(), rel=1e-5)
+
+
+def test_a_spot_in_each_zone_of_a_side_is_no_whole_lung() -> None:
+    heat = sum(spot(row, 0.35, 0.02) for row in (0.60, 0.75, 0.90))
+    assert sorted(name_regions(heat, small_lungs())) == ["right lower zone", "right middle zone", "right upper zone"]
 
 
 def test_three_zones_of_one_side_are_that_lung_and_keep_the_order() -> None:

@@ -175,6 +175,8 @@ def test_to_json_is_one_line_with_every_field(tmp_path: Path, shelf: Shelf) -> N
         "phantom": False,
         "phantom_trained": True,
         "risk": str(prediction.risk),
+        "heat_of": prediction.top_label,
+        "heat_against": None,
         "regions": list(prediction.regions),
         "model": "tiny",
         "version": "1",

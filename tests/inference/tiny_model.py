@@ -69,11 +69,13 @@ def make_head(seed: int = 2, labels: int = 3, sharpness: float = 8.0) -> Head:
     def draw(*shape: int) -> np.ndarray:
         return random.normal(size=shape).astype(np.float32)
 
+    w1, b1, w2, b2 = draw(5, CHANNELS), draw(5), sharpness * draw(labels, 5), draw(labels)
+    # A last unit speaks for every label alike: it changes no probability, and every map is warm somewhere.
     return Head(
-        w1=draw(5, CHANNELS),
-        b1=draw(5),
-        w2=sharpness * draw(labels, 5),
-        b2=draw(labels),
+        w1=np.vstack([w1, np.ones((1, CHANNELS), np.float32)]),
+        b1=np.append(b1, np.float32(0.0)),
+        w2=np.hstack([w2, np.full((labels, 1), 4.0 * sharpness, np.float32)]),
+        b2=b2,
         centre=np.zeros(CHANNELS, np.float32),
         directions=np.eye(2, CHANNELS, dtype=np.float32),
         class_means=np.zeros((labels, 2), np.float32),

@@ -58,6 +58,7 @@ def make_ai(**changes: Any) -> AiFacts:
         uncertain=False,
         risk="Moderate",
         regions=("right lower lobe", "left middle zone"),
+        heat='what speaks for "Lung opacity" rather than for "Normal"',
     )
     return dataclasses.replace(facts, **changes)
 

@@ -70,7 +70,8 @@ def test_render_archive_describes_both_pictures_and_tags_the_tables() -> None:
         headings = [str(each.S) for each in elements if str(each.S) in {"/H1", "/H2"}]
     assert described == [
         "The scan that was read: Chest radiograph, PA, Chest.",
-        "The same scan under the AI heat map; warmer colours weighed more in the AI result.",
+        'The same scan under the AI heat map: what speaks for "Lung opacity" rather than for "Normal". '
+        "Colours are relative to the warmest place.",
     ]
     assert len(header_cells) == 11
     assert headings == ["/H1"] + ["/H2"] * 6
@@ -103,7 +104,7 @@ PRINTED = (
     "Confidence 81.2 %",
     "Threshold 75.0 %",
     "Order of attention Moderate",
-    "Regions right lower lobe, left middle zone",
+    "Heat map over right lower lobe, left middle zone",
     "Model chest-mobilenetv2, version 1.0.0",
     "NIH MERGED 7.0 %",
     "No pneumothorax.",
@@ -112,7 +113,7 @@ PRINTED = (
     "Allergy check Checked against penicillin allergy; no interaction found.",
     "Read and verified Dr. Ada Brandt Doctor 20 Nov 2026, 09:15 (UTC+00:00)",
     "Medication completed Jonas Weiß Pharmacist 20 Nov 2026, 09:25 (UTC+00:00)",
-    "Approved for release Mirela Popović Administrator 20 Nov 2026, 09:35 (UTC+00:00) 4de503dc227b9302",
+    "Approved for release Mirela Popović Administrator 20 Nov 2026, 09:35 (UTC+00:00) 19a0b97179a7d538",
     "Scan file " + "a7" * 32,
     "AI model " + "c4" * 32,
     "This report was generated with AI assistance and has been reviewed and approved by a qualified medical "

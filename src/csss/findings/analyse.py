@@ -73,6 +73,8 @@ def keep(work: Work, instance: Instance, model: Model, prediction: Prediction) -
         phantom_trained=model.card.phantom_trained,
         stage_ms={str(stage): round(ms, 3) for stage, ms in prediction.stage_ms},
         heat_blob=heat_blob,
+        heat_of=prediction.heat_of,
+        heat_against=prediction.heat_against,
     )
     work.session.add(row)
     work.session.flush()
@@ -98,6 +100,17 @@ def quality_finding(entry: list[Any]) -> KeptFinding:
     else:
         text = f"{check}: {value:g} (limit {limit:g}), by a check that is not made any more."
     return KeptFinding(check, fault, value, limit, text)
+
+
+def heat_words(analysis: Analysis) -> str | None:
+    """Return what the heat map of an analysis shows, in the words of its labels; None when there is no map to speak of.
+
+    It is of another label than the result where the result names no finding.
+    """
+    if analysis.heat_of is None:
+        return None
+    of, against = (analysis.label_texts.get(name or "", name) for name in (analysis.heat_of, analysis.heat_against))
+    return f'what speaks for "{of}"' + (f' rather than for "{against}"' if against else "")
 
 
 def heat_map(work: Work, analysis: Analysis) -> NDArray[np.float32] | None:

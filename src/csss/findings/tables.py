@@ -47,3 +47,6 @@ class Analysis(Base):
     phantom_trained: Mapped[bool]
     stage_ms: Mapped[dict[str, float]] = mapped_column(JSON)
     heat_blob: Mapped[str | None] = mapped_column(String(80))
+    # What speaks for the one label rather than for the other (None: no other); without a blob nothing does.
+    heat_of: Mapped[str | None] = mapped_column(String(60))
+    heat_against: Mapped[str | None] = mapped_column(String(60))

@@ -180,7 +180,8 @@ class RiskRule:
 class Explanation:
     """Whether this model's heat maps may be shown, and on which evidence.
 
-    ``against`` is the label that names no finding: maps show what speaks for a finding rather than for it.
+    ``against`` is the label that names no finding: maps show what speaks for a finding rather than for it, of the
+    likeliest finding where it is the likeliest label itself.
     """
 
     method: Literal["grad-cam-closed-form"]
@@ -335,8 +336,9 @@ def _check_labels(card: ModelCard) -> None:
         raise CardError(message, code="card-invalid")
     if min(card.input.std) <= 0.0:
         raise CardError("The card is wrong at input.std: not above zero.", code="card-invalid")
-    if card.explanation.against not in (None, *names):
-        raise CardError("The card is wrong at explanation.against: no label of its own.", code="card-invalid")
+    if card.explanation.against not in (None, *names) or (card.explanation.against and card.task != "classify"):
+        message = "The card is wrong at explanation.against: no label of its own that excludes the others."
+        raise CardError(message, code="card-invalid")
 
 
 def _check_lengths(card: ModelCard) -> None:
@@ -378,6 +380,7 @@ def _check_threshold(card: ModelCard) -> None:
 
 def _content(card: ModelCard) -> dict[str, object]:
     # What a card does not need it does not spell out, so that a new field leaves the seals of other cards as they are.
+    # The default of such a field may never change its meaning: old seals would silently mean something else.
     content: dict[str, object] = json.loads(_ADAPTER.dump_json(card, exclude_defaults=True))
     return content
 

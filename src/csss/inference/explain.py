@@ -1,5 +1,7 @@
 """Where in the picture the evidence lies: Grad-CAM in closed form, and the names of those regions."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
@@ -15,6 +17,24 @@ _HEAT_HELD = 0.25
 _SIDES = ("right", "left")
 _ZONES = ("upper", "middle", "lower")
 OUTSIDE = "outside the lung fields"
+
+
+@dataclass(frozen=True, slots=True)
+class _Zone:
+    """A third of one lung field, in cells of the grid."""
+
+    side: str
+    height: str
+    area: int
+    hot: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.side} {self.height} zone"
+
+    @property
+    def covered(self) -> bool:
+        return self.hot > 0 and self.hot >= _ZONE_COVERED * self.area
 
 
 def grad_cam(features: Floats, hidden: Floats, head: Head, label_index: int, rival_index: int | None = None) -> Floats:
@@ -40,25 +60,28 @@ def grad_cam_weights(hidden: Floats, head: Head, label_index: int, rival_index: 
     return weights
 
 
-def find_rival(label_index: int, logits: Floats, plain_index: int | None) -> int | None:
-    """What the map of a label is held against: the label ``plain_index`` that names no finding.
+def choose_explained(
+    top_index: int, probabilities: NDArray[np.floating], plain_index: int | None
+) -> tuple[int, int | None]:
+    """The label whose map is shown, and the one it is held against (None: no other).
 
-    That label itself is held against the likeliest other one. None without such a label.
+    ``plain_index`` is the label that names no finding: every finding is held against it. Where it is the likeliest
+    itself, the likeliest finding is explained, for a doctor who doubts: what speaks against a finding lies nowhere.
     """
-    if plain_index is None or label_index != plain_index:
-        return plain_index
-    others = [index for index in range(len(logits)) if index != plain_index]
-    return max(others, key=lambda index: float(logits[index]))
+    if plain_index is None or top_index != plain_index:
+        return top_index, plain_index
+    others = [index for index in range(len(probabilities)) if index != plain_index]
+    return max(others, key=lambda index: float(probabilities[index])), plain_index
 
 
 def name_regions(heat: Floats, lungs: LungFields | None = None) -> tuple[str, ...]:
     """Names of the lung zones under the hot half (>= 0.5 of the peak) of ``heat`` (h, w), hottest first.
 
     A zone is a third of the height of one lung field of ``lungs`` (fixed rectangles when not given): an estimate, no
-    anatomy. It is named when the hot part covers half of it or a quarter of the hot part lies in it; three zones of
-    one side are "right lung" or "left lung", all six "both lungs". "Outside the lung fields" comes first when no zone
-    is named, or when most of the hot part lies farther from both fields than half a cell of the heat map, which tells
-    no finer. Right and left are the patient's.
+    anatomy. It is named when the hot part covers half of it or a quarter of the hot part lies in it; where none is,
+    the hottest one is. Three zones of one side that are half covered are "right lung" or "left lung", all six "both
+    lungs". "Outside the lung fields" comes first when most of the hot part lies farther from both fields than half a
+    cell of the heat map, which tells no finer; then no zone need be named. Right and left are the patient's.
     """
     grid = _on_grid(heat)
     peak = float(grid.max())
@@ -66,27 +89,23 @@ def name_regions(heat: Floats, lungs: LungFields | None = None) -> tuple[str, ..
         return ()
     fields = lungs or fixed_fields()
     hot = grid >= _HOT * peak
-    total = int(hot.sum())
     zones = _zones(fields, hot)
-    named = [name for name, area, inside in zones if inside and inside >= min(_ZONE_COVERED * area, _HEAT_HELD * total)]
-    inside = {name: covered for name, _, covered in zones}
-    named.sort(key=lambda name: -inside[name])
     near = _widen(fields.right | fields.left, GRID / (2.0 * max(heat.shape)))
-    away = not named or 2 * int((hot & near).sum()) < total
+    away = 2 * int((hot & near).sum()) < int(hot.sum())
+    named = [zone for zone in zones if zone.covered or (zone.hot and zone.hot >= _HEAT_HELD * int(hot.sum()))]
+    if not named and not away:
+        named = [max(zones, key=lambda zone: zone.hot)]
+    named.sort(key=lambda zone: -zone.hot)
     return ((OUTSIDE,) if away else ()) + _join(named)
 
 
-def _join(named: list[str]) -> tuple[str, ...]:
-    """Zone names in their order, those of a whole lung as one in the place of its first."""
-    whole = [side for side in _SIDES if all(_zone(side, height) in named for height in _ZONES)]
+def _join(named: list[_Zone]) -> tuple[str, ...]:
+    """Zone names in their order, those of a lung of which every zone is covered as one in the place of its first."""
+    covered = [zone.side for zone in named if zone.covered]
+    whole = [side for side in _SIDES if covered.count(side) == len(_ZONES)]
     if len(whole) == len(_SIDES):
         return ("both lungs",)
-    lungs = {_zone(side, height): f"{side} lung" for side in whole for height in _ZONES}
-    return tuple(dict.fromkeys(lungs.get(name, name) for name in named))
-
-
-def _zone(side: str, height: str) -> str:
-    return f"{side} {height} zone"
+    return tuple(dict.fromkeys(f"{zone.side} lung" if zone.side in whole else zone.name for zone in named))
 
 
 def share_inside(heat: Floats, lungs: LungFields) -> float:
@@ -104,15 +123,15 @@ def _on_grid(heat: Floats) -> Floats:
     return np.asarray(whole.resize((GRID, GRID), Image.Resampling.BILINEAR))
 
 
-def _zones(lungs: LungFields, hot: NDArray[np.bool_]) -> list[tuple[str, int, int]]:
-    """Name, area and hot area of each third of each lung field, in cells of the grid."""
+def _zones(lungs: LungFields, hot: NDArray[np.bool_]) -> list[_Zone]:
+    """The three zones of each lung field, and how many of their cells are hot."""
     zones = []
     for side, field in zip(_SIDES, (lungs.right, lungs.left), strict=True):
         areas, covered = field.sum(axis=1), (field & hot).sum(axis=1)
         rows = np.flatnonzero(areas)
         ends = np.rint(np.linspace(rows[0], rows[-1] + 1, len(_ZONES) + 1)).astype(int).tolist()
-        for zone, start, stop in zip(_ZONES, ends, ends[1:], strict=False):
-            zones.append((_zone(side, zone), int(areas[start:stop].sum()), int(covered[start:stop].sum())))
+        for height, start, stop in zip(_ZONES, ends, ends[1:], strict=False):
+            zones.append(_Zone(side, height, int(areas[start:stop].sum()), int(covered[start:stop].sum())))
     return zones
 
 

@@ -59,8 +59,10 @@ class GateVerdict:
 class Prediction:
     """The full answer: ``label`` is a label's name or "Uncertain", ``top_label`` the likeliest label.
 
-    ``confidence`` is its probability; ``heat`` float32 (h, w) in [0, 1] explains
-    ``top_label`` and covers the whole picture (None when the model's maps may not be shown);
+    ``confidence`` is its probability; ``heat`` float32 (h, w) in [0, 1] covers the whole picture and shows what
+    speaks for ``heat_of`` rather than for ``heat_against`` (see `choose_explained`; None for no other), relative to the
+    hottest place; it is None, and ``regions`` are none, where nothing does. All of them are None where the model's maps
+    may not be shown, and for a picture unlike the known ones.
     ``input_sha256`` is the hash of the decoded pixels; ``stage_ms`` are wall-clock milliseconds.
     ``ood_distance`` is the feature-space distance that was compared with ``ood_limit``.
     ``conformal_set`` are the labels that cannot be ruled out at the stated ``coverage``; ``quality`` is
@@ -94,6 +96,8 @@ class Prediction:
     calibration: str
     stage_ms: tuple[tuple[Stage, float], ...]
     findings: tuple[str, ...] = ()
+    heat_of: str | None = None
+    heat_against: str | None = None
 
 
 def raise_threshold(prediction: Prediction, tau: float, *, floor: Risk) -> Prediction:

@@ -86,7 +86,10 @@ class LabelProbability:
 
 @dataclass(frozen=True, slots=True)
 class AiFacts:
-    """What the model said: ``label`` is the outcome ("Uncertain" below ``tau``), ``top_label`` the likeliest class."""
+    """What the model said: ``label`` is the outcome ("Uncertain" below ``tau``), ``top_label`` the likeliest class.
+
+    ``heat`` says what the heat map shows; None where it explains no label that was found, and is not printed.
+    """
 
     model: str
     version: str
@@ -100,6 +103,7 @@ class AiFacts:
     risk: str
     uncertain_reasons: tuple[str, ...] = ()
     regions: tuple[str, ...] = ()
+    heat: str | None = None
     quality: tuple[str, ...] = ()
     not_ruled_out: tuple[str, ...] = ()
     coverage: float | None = None

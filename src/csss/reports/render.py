@@ -218,11 +218,12 @@ def _scan(scan: ScanFacts) -> list[list[str]]:
 
 def _picture_words(content: ReportContent) -> dict[str, str]:
     what = f"{content.scan.kind}, {content.scan.body_part}"
+    heat = (content.ai and content.ai.heat) or "what speaks for the likeliest class"
     return {
         "scan_alt": f"The scan that was read: {what}.",
         "scan_caption": "The scan as read",
-        "overlay_alt": "The same scan under the AI heat map; warmer colours weighed more in the AI result.",
-        "overlay_caption": "AI heat map: warmer colours weighed more in the AI result",
+        "overlay_alt": f"The same scan under the AI heat map: {heat}. Colours are relative to the warmest place.",
+        "overlay_caption": f"AI heat map: {heat}. Colours are relative to the warmest place.",
     }
 
 
@@ -250,7 +251,7 @@ def _ai(ai: AiFacts) -> dict[str, Any]:
             ("Threshold", _percent(ai.tau)),
             ("Not ruled out", _set_words(ai)),
             ("Order of attention", ai.risk),
-            ("Regions", ", ".join(ai.regions)),
+            ("Heat map over", ", ".join(ai.regions) if ai.heat else None),
             ("Model", f"{ai.model}, version {ai.version}"),
         ),
         "bars": [

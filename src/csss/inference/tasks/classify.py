@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from csss.imaging.quality import QualityFinding, check_chest
 from csss.inference.card import MODEL_FILE, UNCERTAIN, Calibration, Conformal, ModelCard, Risk
 from csss.inference.engines import Engine
-from csss.inference.explain import find_rival, grad_cam, name_regions
-from csss.inference.framing import WHOLE, frame_lungs, spread_heat
+from csss.inference.explain import choose_explained, grad_cam, name_regions
+from csss.inference.framing import WHOLE, Frame, frame_lungs, spread_heat
 from csss.inference.gate import UNGATED, Admission
 from csss.inference.head import Head
 from csss.inference.lungs import LungFields, check_fields, estimate_lungs
@@ -113,11 +113,8 @@ def answer(
         stated = rule(logits, distance, card)
     reasons = _all_reasons(stated, admission, any(finding.fault for finding in quality))
     ran = perf_counter()
-    heat = None
-    if card.explanation.shown:
-        rival = find_rival(stated.top_index, logits, card.index_of(card.explanation.against))
-        heat = spread_heat(grad_cam(features, hidden, head, stated.top_index, rival), frame)
-    regions = name_regions(heat, lungs) if heat is not None else ()
+    unknown = UncertainReason.OUT_OF_DISTRIBUTION in reasons
+    shown = _explain(features, hidden, stated, card, head, frame, lungs) if not unknown else _Explained()
     explained = perf_counter()
     names = tuple(label.name for label in card.labels)
     return Prediction(
@@ -129,8 +126,8 @@ def answer(
         uncertain=bool(reasons),
         uncertain_reasons=reasons,
         risk=rate_risk(stated.plausible, bool(reasons), card),
-        regions=regions,
-        heat=heat,
+        regions=shown.regions,
+        heat=shown.heat,
         ood_distance=distance,
         ood_limit=card.ood.limit,
         conformal_set=tuple(names[index] for index in stated.chosen),
@@ -149,6 +146,41 @@ def answer(
             (Stage.EXPLAIN, 1000.0 * (explained - ran)),
         ),
         findings=tuple(names[index] for index in stated.found),
+        heat_of=shown.of,
+        heat_against=shown.against,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Explained:
+    """A heat map (None: cold), the zones under it, and the labels it is of and held against; see `Prediction`."""
+
+    heat: Floats | None = None
+    regions: tuple[str, ...] = ()
+    of: str | None = None
+    against: str | None = None
+
+
+def _explain(
+    features: Floats,
+    hidden: Floats,
+    stated: Statement,
+    card: ModelCard,
+    head: Head,
+    frame: Frame,
+    lungs: LungFields | None,
+) -> _Explained:
+    if not card.explanation.shown:
+        return _Explained()
+    plain = card.index_of(card.explanation.against)
+    of, against = choose_explained(stated.top_index, stated.probabilities, plain)
+    heat = spread_heat(grad_cam(features, hidden, head, of, against), frame)
+    regions = name_regions(heat, lungs)
+    return _Explained(
+        heat=heat if regions else None,
+        regions=regions,
+        of=card.labels[of].name,
+        against=None if against is None else card.labels[against].name,
     )
 
 

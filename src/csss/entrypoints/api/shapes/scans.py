@@ -70,6 +70,8 @@ class AiShape(Shape):
     input_sha256: str
     phantom_trained: bool
     has_heatmap: bool
+    heatmap_of: str | None
+    heatmap_against: str | None
     at: datetime
 
     @classmethod
@@ -98,6 +100,8 @@ class AiShape(Shape):
             input_sha256=row.input_sha256,
             phantom_trained=row.phantom_trained,
             has_heatmap=row.heat_blob is not None,
+            heatmap_of=row.heat_of,
+            heatmap_against=row.heat_against,
             at=row.at,
         )
 
