@@ -1,7 +1,7 @@
 """BACKBONES: what a chest classifier can stand on; all end in feature maps, so head, card and serving stay the same."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -32,7 +32,8 @@ def hybrid_vit(weights: dict[str, torch.Tensor]) -> Backbone:
     """A small transformer, fitted from nothing, over the lower blocks of MobileNetV2 with ImageNet's weights."""
     lower = MobileNetV2()
     load_imagenet(lower, weights)
-    return Backbone(HybridViT(lower), WIDTH, imagenet_ingredient())
+    name = f"{imagenet_ingredient().name}, blocks 0 to 13, under a transformer fitted here from nothing"
+    return Backbone(HybridViT(lower), WIDTH, replace(imagenet_ingredient(), name=name))
 
 
 BACKBONES: dict[str, Callable[[dict[str, torch.Tensor]], Backbone]] = {

@@ -108,6 +108,11 @@ def test_maps_without_evidence_are_hidden_and_the_golden_case_has_none(finished:
     root, card = finished
     assert card.explanation.shown is False
     assert "That is too little to be shown: the maps are hidden." in card.explanation.evidence
+    assert card.explanation.against == "Normal"
+    assert card.explanation.evidence.startswith(
+        "They show what speaks for the likeliest finding rather than for Normal"
+    )
+    assert (card.risk.plausible_from, card.risk.rule[:27]) == (0.1, "An order of attention, not ")
     grey = np.full((1, 64, 64), 90, np.uint8)
     said = Shelf(root / "models").model("chest").predict(Volume(pixels=grey, kind=FileKind.PNG))
     assert (said.heat, said.regions) == (None, ())

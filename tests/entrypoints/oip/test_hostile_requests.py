@@ -1,6 +1,7 @@
 """A request that is not exactly in order gets one plain error, and nothing runs."""
 
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -240,38 +241,33 @@ def test_json_part_may_not_be_large(client: TestClient, monkeypatch: pytest.Monk
     check_refused(client.post(INFER, content=b" " * 1000), JSON)
 
 
-class Lane:
-    """Stands where the lane for large requests is, and tells whether the one inside was refused there."""
-
-    def __init__(self) -> None:
-        self.seen: list[str] = []
-
-    def __enter__(self) -> None:
-        self.seen.append("in")
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.seen.append("out" if kind is None else "refused")
-
-
-@pytest.mark.usefixtures("nothing_runs")
-def test_large_json_is_read_in_a_lane_of_its_own(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    lane, limit = Lane(), requests_module.LARGE_JSON_BYTES
+@pytest.fixture
+def full_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many large requests are being read as may be at once."""
+    monkeypatch.setattr(requests_module, "LANE_SECONDS", 0.01)
+    lane = threading.BoundedSemaphore(requests_module.LARGE_AT_ONCE)
     monkeypatch.setattr(requests_module, "_LARGE", lane)
+    for _ in range(requests_module.LARGE_AT_ONCE):
+        lane.acquire()
+
+
+@pytest.mark.usefixtures("nothing_runs", "full_lane")
+def test_large_json_waits_its_turn_and_is_turned_away_while_small_and_binary_requests_go_on(client: TestClient) -> None:
+    limit = requests_module.LARGE_JSON_BYTES
     check_refused(client.post(INFER, content=b" " * limit), JSON)
     body, headers = binary(sized(4), b"1234" + b"x" * limit)
     check_refused(client.post(INFER, content=body, headers=headers), SIZE)
-    assert lane.seen == []
-    check_refused(client.post(INFER, content=b" " * (limit + 1)), JSON)
-    check_refused(client.post(INFER, content=b" " * (limit + 1), headers={HEADER: str(limit + 1)}), JSON)
-    assert lane.seen == ["in", "refused"] * 2
+    full = "Too many large requests are being read just now. Send this one again, or its tensor as binary data."
+    check_refused(client.post(INFER, content=b" " * (limit + 1)), full, 503)
+    check_refused(client.post(INFER, content=b" " * (limit + 1), headers={HEADER: str(limit + 1)}), full, 503)
 
 
-def test_large_json_is_answered_out_of_the_lane(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    lane = Lane()
-    monkeypatch.setattr(requests_module, "_LARGE", lane)
+def test_a_large_request_gives_its_turn_back(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests_module, "LARGE_JSON_BYTES", 10)
-    assert client.post(INFER, json=GOOD).json()["outputs"][1]["data"] == ["calm", "wave", "storm"]
-    assert lane.seen == ["in", "out"]
+    monkeypatch.setattr(requests_module, "LANE_SECONDS", 0.01)
+    for _ in range(requests_module.LARGE_AT_ONCE + 1):
+        assert client.post(INFER, json=GOOD).json()["outputs"][1]["data"] == ["calm", "wave", "storm"]
+        check_refused(client.post(INFER, content=b" " * 100), JSON)
 
 
 def pieces(size: int) -> Iterator[bytes]:

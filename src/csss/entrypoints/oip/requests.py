@@ -2,22 +2,25 @@
 
 import json
 import threading
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from csss.entrypoints.oip.tensors import Array, TensorSpec, check_shape, from_bytes, from_json, wrong
-from csss.foundation.errors import TooLarge
+from csss.foundation.errors import TooLarge, Unavailable
 
 MIB = 1024 * 1024
 BODY_BYTES = 64 * MIB
 JSON_BYTES = 8 * MIB
 HEADER_BYTES = 64 * 1024
-LARGE_JSON_BYTES = MIB
+LARGE_JSON_BYTES = MIB // 4
+LARGE_AT_ONCE = 2
+LANE_SECONDS = 2
+"""So long does a large one wait for its turn, in a thread that others could have."""
 MAX_BATCH = 16
 _LONGEST_ID = 256
-_LARGE = threading.BoundedSemaphore(2)
+_LARGE = threading.BoundedSemaphore(LARGE_AT_ONCE)
 """JSON can take thirty times its size while it is read: only so many large ones are read at once."""
 
 
@@ -53,8 +56,25 @@ def read_request(body: bytes, header_length: str | None, choices: Mapping[str, C
     Raises BadRequest ``invalid-inference-request`` for anything that is not exactly in order, TooLarge.
     """
     header, binary = _split(body, header_length)
-    with _LARGE if len(header) > LARGE_JSON_BYTES else nullcontext():
+    with _lane(len(header)):
         return _read(header, binary, choices)
+
+
+@contextmanager
+def _lane(size_bytes: int) -> Iterator[None]:
+    if size_bytes <= LARGE_JSON_BYTES:
+        yield
+        return
+    if not _LARGE.acquire(timeout=LANE_SECONDS):
+        raise Unavailable(
+            "Too many large requests are being read just now. Send this one again, or its tensor as binary data.",
+            code="door-full",
+            facts={"retry_after_seconds": LANE_SECONDS},
+        )
+    try:
+        yield
+    finally:
+        _LARGE.release()
 
 
 def _read(header: bytes, binary: bytes, choices: Mapping[str, Choice]) -> Asked:

@@ -33,7 +33,7 @@ _FLASHES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class StepForm:
     """What every form of the page carries; ``seen`` is the last decision that was on the page when it was loaded."""
 
     request: Request
@@ -47,12 +47,13 @@ class Step:
 
     def decide(self, kind: str, verb: Verb, *, flash: str) -> Response:
         """Take the decision ``kind``; a refusal shows the page again with everything that was typed."""
-        self.keep_form(kind)
+        self.begin(kind)
         known = parse_id(self.seen, "The page is incomplete. Load it again.") if self.seen else None
         verb(Wish(self.name, self.version, self.reason, known))
         return go(self.request, "/admin/models", flash=flash)
 
-    def keep_form(self, kind: str) -> None:
+    def begin(self, kind: str) -> None:
+        """Demand the right to decide, and keep what was typed for the page that a refusal shows."""
         require(self.actor, Action.MANAGE_MODELS)
         keep_form(
             self.request,
@@ -61,7 +62,7 @@ class Step:
         )
 
 
-StepDep = Annotated[Step, Depends()]
+StepDep = Annotated[StepForm, Depends()]
 
 
 @router.post("/propose")
@@ -77,7 +78,7 @@ def propose(step: StepDep, tau: Text = "") -> Response:
 @router.post("/step-up")
 def step_up(step: StepDep, method: Text = "") -> Response:
     """Ask for the fresh second factor of a confirmation."""
-    step.keep_form("step-up")
+    step.begin("step-up")
     if method not in set(StepUpMethod):
         raise Unprocessable("Choose how you prove that it is you.", code="bad-method")
     proposals.begin_step_up(
