@@ -273,6 +273,7 @@ def test_what_was_measured_elsewhere_is_written_down(text: str, title: str, firs
 def test_the_head_names_data_seed_and_command(text: str) -> None:
     head = text.split("\n## ")[0]
     assert "train 6, val 6, test 60 pictures" in head
+    assert "- A picture that the gate refuses counts as an error in accuracy" in head
     assert all(word in head for word in ("f" * 64, "Seed: 3", "`python -m training chest`", "2.0e-05"))
     outside = [said_of(n).regions == (OUTSIDE,) for n in range(COUNT) if said_of(n)]
     assert f"{share(outside)} of {len(outside)}." in part(text, "Where the evidence lies")

@@ -75,6 +75,7 @@ def test_evidence_is_shown_and_nothing_in_it_becomes_markup(site: Site) -> None:
         ("/models/tiny/1/plot.png", site.assembly.shelf.model("tiny", "1").card.file_sha256("plot.png")[:16], "A plot")
     ]
     assert "A picture is missing here: Not listed." in words(text)
+    assert "Temperature 1.5, fitted on made-up pictures." in words(text)
     assert "lists no METRICS.md" in words(get(site, "doctor", "/models/tiny/2").text)
 
 
@@ -242,6 +243,19 @@ def test_the_loser_reads_why_and_finds_what_was_typed(site: Site) -> None:
     # Where the form is gone from the page, the refusal stands above it.
     late = post(site, "other admin", "/admin/models/tiny/1/shadow", reason="for nothing", seen="")
     assert (late.status_code, words(late.text).count("Another decision about models was taken meanwhile.")) == (409, 1)
+
+
+def test_a_refused_second_factor_is_told_on_the_page(site: Site) -> None:
+    decide(site, "propose", "2")
+    address = "/admin/models/tiny/2/step-up"
+    for method in ("", "pigeon"):
+        answer = post(site, "other admin", address, method=method)
+        assert (answer.status_code, "Choose how you prove that it is you." in words(answer.text)) == (422, True)
+    own = post(site, "admin", address, method="totp")
+    assert (own.status_code, "Another administrator confirms or refuses it." in words(own.text)) == (403, True)
+    assert "proposed this version just now" in words(own.text)
+    stranger = site.client.post(address, data={"method": "totp"}, headers=site.person("doctor").headers)
+    assert (stranger.status_code, stranger.json()["code"]) == (403, "wrong-role")
 
 
 @pytest.mark.parametrize(
