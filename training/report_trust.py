@@ -7,7 +7,7 @@ import numpy as np
 from csss.inference.card import ModelCard
 from csss.inference.explain import OUTSIDE
 from csss.inference.metrics import Summary, measure
-from csss.inference.prediction import UncertainReason
+from csss.inference.prediction import Prediction, UncertainReason
 from training.evidence import Answer, Evidence
 from training.tables import OVERALL, number, overall, table
 
@@ -20,13 +20,14 @@ def heat(evidence: Evidence) -> str:
     if evidence.without_corners is not None:
         rows.append(("corners blotted out", *overall(evidence.without_corners)))
     shown = [answer.prediction for answer in evidence.test if answer.prediction and answer.prediction.heat is not None]
-    outside = sum(OUTSIDE in prediction.regions for prediction in shown) / max(len(shown), 1)
+    made = [prediction for prediction in shown if prediction.heat_of == prediction.top_label]
     parts = [
         "## Where the evidence lies",
         "Side markers and text lie in the corners, lungs do not. With a square of a fifth of the side blotted out in "
         "each corner, what is lost had been read from there (or from the change itself):",
         table(("test pictures", *OVERALL), rows),
-        f"Heat maps that lie mostly outside the estimated lung fields: {number(outside)} of {len(shown)}.",
+        f"Heat maps that lie mostly outside the estimated lung fields: {_outside(shown)}; of those of a finding that "
+        f"was made: {_outside(made)}.",
     ]
     found = evidence.localisation
     if found is not None:
@@ -50,6 +51,10 @@ def heat(evidence: Evidence) -> str:
             f"Share of the heat within the estimated lung fields, mean over test pictures: {number(found.inside)}.",
         ]
     return "\n\n".join(parts)
+
+
+def _outside(shown: list[Prediction]) -> str:
+    return f"{number(sum(OUTSIDE in each.regions for each in shown) / max(len(shown), 1))} of {len(shown)}"
 
 
 def abstention(card: ModelCard, summary: Summary, evidence: Evidence) -> str:

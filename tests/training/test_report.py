@@ -67,6 +67,7 @@ def make_answer(sample: Sample, random: np.random.Generator) -> Answer:
         uncertain_reasons=(UncertainReason.LOW_CONFIDENCE,) if unsure else (),
         conformal_set=tuple(LABELS[place] for place in choose_set(shares, RULE)),
         regions=(OUTSIDE,) if random.random() < 0.2 else ("left upper zone",),
+        heat_of="wave",
     )
     return Answer(said, None)
 
@@ -276,7 +277,9 @@ def test_the_head_names_data_seed_and_command(text: str) -> None:
     assert "- A picture that the gate refuses counts as an error in accuracy" in head
     assert all(word in head for word in ("f" * 64, "Seed: 3", "`python -m training chest`", "2.0e-05"))
     outside = [said_of(n).regions == (OUTSIDE,) for n in range(COUNT) if said_of(n)]
-    assert f"{share(outside)} of {len(outside)}." in part(text, "Where the evidence lies")
+    made = [said_of(n).regions == (OUTSIDE,) for n in range(COUNT) if said_of(n) and TOPS[n] == "wave"]
+    counted = f"{share(outside)} of {len(outside)}; of those of a finding that was made: {share(made)} of {len(made)}."
+    assert counted in part(text, "Where the evidence lies")
     assert "Scale and bias: calm 1.000 +0.100, wave 0.500 -0.200, storm 2.000 +0.000." in part(text, "Calibration")
 
 
