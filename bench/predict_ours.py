@@ -52,7 +52,7 @@ def _picture(reading: FileReading) -> object:
 
 def _explained(reading: FileReading) -> tuple[Volume, "NDArray[np.float32]"]:
     if reading.volume is None or reading.prediction is None or reading.prediction.heat is None:
-        raise SystemExit(f"{reading.file}: {reading.error or 'this model shows no heat map'}")
+        raise SystemExit(f"{reading.file}: {reading.error or 'the model shows no heat map of it'}")
     return reading.volume, reading.prediction.heat
 
 
