@@ -75,7 +75,7 @@ def localise(
             alone.append(weigh_half(plain, on_left)[0])
         for index in random.permutation(len(samples))[:_PLAIN]:
             answer = answers[int(index)]
-            if answer is None or answer.heat is None or not answer.heat.any():
+            if answer is None or answer.heat is None:
                 continue
             grey = read_grey(pictures, samples[int(index)])
             inside.append(share_inside(answer.heat, estimate_lungs(grey)))

@@ -50,3 +50,8 @@ class Analysis(Base):
     # What speaks for the one label rather than for the other (None: no other); without a blob nothing does.
     heat_of: Mapped[str | None] = mapped_column(String(60))
     heat_against: Mapped[str | None] = mapped_column(String(60))
+
+    @property
+    def explains_result(self) -> bool:
+        """Whether the heat map is of the likeliest label itself, and not of a finding that was not made."""
+        return self.heat_of == self.top_label

@@ -8,6 +8,7 @@ from csss import patients
 from csss.accounts.actor import Actor
 from csss.accounts.permissions import Action, Relation, require
 from csss.accounts.tables import Role
+from csss.findings.tables import Analysis
 from csss.foundation.errors import NotFound
 from csss.foundation.work import Work
 from csss.pathway.states import State
@@ -70,6 +71,15 @@ def _signed(actor: Actor, step: SignOffStep) -> Exists:
 def shows_ai(case: Case, actor: Actor) -> bool:
     """Tell whether this person may see the AI's result of a case they may see: patients after release only."""
     return actor.role is not Role.PATIENT or case.state in RELEASED
+
+
+def shows_heat(case: Case, actor: Actor, analysis: Analysis) -> bool:
+    """Tell whether this person may see the heat map of a case they may see, or be told of it.
+
+    One of a finding that was not made is for a second look by staff, and would only frighten a patient.
+    """
+    told = analysis.heat_of is not None and shows_ai(case, actor)
+    return told and (actor.role is not Role.PATIENT or analysis.explains_result)
 
 
 def own_patient(work: Work, actor: Actor) -> Patient:

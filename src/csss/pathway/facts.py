@@ -146,7 +146,7 @@ def _ai(row: Analysis | None) -> AiFacts | None:
         uncertain_reasons=tuple(f"Uncertain: {REASON_TEXT.get(reason, reason)}." for reason in row.uncertain_reasons),
         risk=row.risk,
         regions=tuple(row.regions),
-        heat=heat_words(row) if row.heat_of == row.top_label else None,
+        heat=heat_words(row) if row.explains_result else None,
         quality=tuple(quality_finding(entry).words for entry in row.quality),
         not_ruled_out=tuple(row.label_texts.get(name, name) for name in row.conformal_set),
         coverage=row.coverage,

@@ -70,8 +70,8 @@ def _pictures(work: Work, case: Case) -> tuple[bytes, bytes | None]:
     display = to_display(unpack(work.blobs.get(instance.canonical_blob)), max_side=REPORT_PICTURE_SIDE)
     analysis = work.session.get(Analysis, case.analysis_id) if case.analysis_id else None
     # A map that lies mostly outside the lungs explains nothing about them; the report says where it lies instead.
-    # One of a finding that was not found is for the doctor's second look, and would only frighten a patient.
-    explains = analysis is not None and OUTSIDE not in analysis.regions and analysis.heat_of == analysis.top_label
+    # One of a finding that was not made is not for the patient (`access.shows_heat`).
+    explains = analysis is not None and OUTSIDE not in analysis.regions and analysis.explains_result
     heat = heat_map(work, analysis) if analysis and explains else None
     return png_bytes(display), None if heat is None else blend_png(display, heat)
 

@@ -12,7 +12,7 @@ from csss.foundation.errors import NotFound
 from csss.foundation.work import Work
 from csss.imaging.render import overlay_png
 from csss.pathway import worklist
-from csss.pathway.access import find_case, shows_ai
+from csss.pathway.access import find_case, shows_heat
 from csss.pathway.signing import IMAGE_VIEWED
 from csss.studies.tables import Instance
 
@@ -38,7 +38,7 @@ def heat_map_answer(work: Work, actor: Actor, case_id: UUID) -> Response:
     """Return the heat map as a transparent picture of the preview's proportions."""
     case = find_case(work, actor, case_id, Action.VIEW_AI)
     analysis = work.session.get(Analysis, case.analysis_id) if case.analysis_id else None
-    if analysis is None or analysis.heat_blob is None or not shows_ai(case, actor):
+    if analysis is None or analysis.heat_blob is None or not shows_heat(case, actor, analysis):
         raise NotFound("There is no heat map to see.", code="no-heat-map")
     instance = work.session.get_one(Instance, case.instance_id)
     worklist.record_view(work, actor, case, "heat_map.viewed")

@@ -53,7 +53,8 @@ class Choice:
 def read_request(body: bytes, header_length: str | None, choices: Mapping[str, Choice]) -> Asked:
     """The request in ``body``; ``header_length`` is the value of Inference-Header-Content-Length, if it came.
 
-    Raises BadRequest ``invalid-inference-request`` for anything that is not exactly in order, TooLarge.
+    Raises BadRequest ``invalid-inference-request`` for anything that is not exactly in order, TooLarge, and Unavailable
+    ``door-full`` where other large requests are being read.
     """
     header, binary = _split(body, header_length)
     with _lane(len(header)):

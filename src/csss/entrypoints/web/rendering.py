@@ -16,7 +16,6 @@ from csss.accounts.actor import Actor
 from csss.entrypoints.http.actor import csrf_token
 from csss.entrypoints.http.parts import parts_of
 from csss.entrypoints.web import present
-from csss.findings.analyse import heat_words
 from csss.foundation.clock import SystemClock
 from csss.foundation.errors import CsssError
 from csss.foundation.settings import Environment as SiteEnvironment
@@ -100,9 +99,7 @@ def _environment() -> Environment:
         examination=lambda pair: present.examination(*pair),
         role=lambda name: present.ROLE_NAMES.get(name, name),
     )
-    environment.globals.update(
-        STATES=present.STATES, label_text=present.label_text, heat_words=heat_words, product_version=__version__
-    )
+    environment.globals.update(STATES=present.STATES, label_text=present.label_text, product_version=__version__)
     return environment
 
 

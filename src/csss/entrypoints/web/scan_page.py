@@ -11,12 +11,13 @@ from csss.accounts.tables import Role, StepUp, StepUpMethod, User
 from csss.entrypoints.http.parts import parts_of
 from csss.entrypoints.web import present
 from csss.entrypoints.web.rendering import Refusal, page
-from csss.findings.analyse import quality_finding
+from csss.findings.analyse import heat_words, quality_finding
 from csss.foundation.errors import NotFound
 from csss.foundation.work import Work
 from csss.inference.card import ModelCard
 from csss.inference.shelf import Shelf
 from csss.pathway import worklist
+from csss.pathway.access import shows_heat
 from csss.pathway.facts import prescription_of, reading_of
 from csss.pathway.reading import REJECT_REASONS
 from csss.pathway.signing import MIN_ACKNOWLEDGEMENT, Site, content_to_approve
@@ -56,6 +57,7 @@ def scan_page(request: Request, work: Work, actor: Actor, view: CaseView, refusa
     case = view.case
     card = card_of(parts.shelf, view)
     today = work.clock.now().date()
+    heat = _heat(view, actor)
     return page(
         request,
         "patient/scan.html" if actor.role is Role.PATIENT else "scan/scan.html",
@@ -64,6 +66,8 @@ def scan_page(request: Request, work: Work, actor: Actor, view: CaseView, refusa
         case=case,
         card=card,
         labels=_labels(view),
+        heat=heat,
+        has_heat=heat is not None and view.analysis is not None and view.analysis.heat_blob is not None,
         conclusions=_conclusions(parts.shelf, view, card),
         stages=present.stages(case.state, actor.role),
         working=case.state in present.WORKING,
@@ -101,6 +105,13 @@ def _labels(view: CaseView) -> list[tuple[str, float]]:
         return []
     pairs = [(present.label_text(view.analysis, name), float(share)) for name, share in view.analysis.probabilities]
     return sorted(pairs, key=lambda pair: -pair[1])
+
+
+def _heat(view: CaseView, actor: Actor) -> str | None:
+    """What the heat map shows, in words; None where there is none, or none that this person may be told of."""
+    if view.analysis is None or not shows_heat(view.case, actor, view.analysis):
+        return None
+    return heat_words(view.analysis)
 
 
 def _quality(view: CaseView) -> list[tuple[bool, str]]:

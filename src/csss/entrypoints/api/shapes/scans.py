@@ -10,7 +10,7 @@ from csss.accounts.actor import Actor
 from csss.entrypoints.api.shapes.base import Shape
 from csss.entrypoints.api.shapes.people import PatientShape
 from csss.findings.analyse import quality_finding
-from csss.findings.tables import Analysis
+from csss.pathway.access import shows_heat
 from csss.pathway.states import FHIR_STATUS, State
 from csss.pathway.tables import CaseEvent, SignOff
 from csss.pathway.worklist import CaseView, Line, Page, reason_for
@@ -75,9 +75,11 @@ class AiShape(Shape):
     at: datetime
 
     @classmethod
-    def of(cls, row: Analysis | None) -> Self | None:
+    def of(cls, view: CaseView, actor: Actor) -> Self | None:
+        row = view.analysis
         if row is None:
             return None
+        told = shows_heat(view.case, actor, row)
         return cls(
             label=row.label,
             top_label=row.top_label,
@@ -87,7 +89,7 @@ class AiShape(Shape):
             uncertain=row.uncertain,
             uncertain_reasons=row.uncertain_reasons,
             risk=row.risk,
-            regions=row.regions,
+            regions=row.regions if told else [],
             calibration=row.calibration,
             conformal_set=row.conformal_set,
             coverage=row.coverage,
@@ -99,9 +101,9 @@ class AiShape(Shape):
             model_sha256=row.model_sha256,
             input_sha256=row.input_sha256,
             phantom_trained=row.phantom_trained,
-            has_heatmap=row.heat_blob is not None,
-            heatmap_of=row.heat_of,
-            heatmap_against=row.heat_against,
+            has_heatmap=told and row.heat_blob is not None,
+            heatmap_of=row.heat_of if told else None,
+            heatmap_against=row.heat_against if told else None,
             at=row.at,
         )
 
@@ -224,7 +226,7 @@ class Scan(Shape):
             phantom=case.phantom,
             reason_code=case.reason_code if reason is not None else None,
             reason=reason,
-            ai=AiShape.of(view.analysis),
+            ai=AiShape.of(view, actor),
             sign_offs=[SignOffShape.of(view.sign_offs[step]) for step in SignOffStep if step in view.sign_offs],
             reports=[ReportLine.of(row) for row in view.reports],
             steps=sorted(view.steps),
