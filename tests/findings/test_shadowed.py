@@ -29,8 +29,8 @@ def test_agreement_tells_stated_results_from_likeliest_labels() -> None:
         Pair("Uncertain", "calm", "Uncertain", "storm", scans=2, difference=-0.1),
         Pair("storm", "storm", "wave", "wave", scans=1, difference=0.2),
     ]
-    found = compare("tiny", "1", pairs)
-    assert (found.model, found.version, found.scans) == ("tiny", "1", 10)
+    found = compare("tiny", "1", "ab" * 32, pairs)
+    assert (found.model, found.version, found.seal, found.scans) == ("tiny", "1", "ab" * 32, 10)
     assert (found.same_stated, found.same_top) == (0.7, 0.7)
     assert found.confidence_difference == pytest.approx(0.1)
     assert found.labels == ("calm", "storm", "wave")

@@ -10,7 +10,7 @@ def agreement(**cells: int) -> Agreement:
     """Cells by the first letters of what the active version and the shadow held likeliest: ``cc=20`` ..."""
     names = {"c": "calm", "s": "storm", "w": "wave"}
     pairs = [Pair(names[k[0]], names[k[0]], names[k[1]], names[k[1]], n, 0.1 * n) for k, n in cells.items()]
-    return compare("tiny", "1", pairs)
+    return compare("tiny", "1", "ab" * 32, pairs)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The migrations lead to exactly the tables that the code knows, on both databases, however often they run."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -9,10 +10,13 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import URL, Column, Engine, MetaData, inspect, select, text
+from sqlalchemy import URL, Column, Engine, MetaData, func, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from csss.accounts.tables import Role, User
+from csss.findings.choices import ModelChoice
+from csss.findings.decisions import ChoiceKind
 from csss.findings.tables import Analysis
 from csss.foundation.database import open_engine
 from csss.migrations import _config, is_current, migrate
@@ -130,6 +134,58 @@ def test_a_choice_from_before_seals_is_kept_fits_nothing_and_still_cannot_be_cha
         with pytest.raises(DBAPIError, match="append-only"), engine.begin() as connection:
             connection.execute(text(statement))
     engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("changed", "taken"),
+    [
+        ({}, True),
+        ({"by_id": "proposer"}, False),
+        ({"proposal_id": None}, False),
+        ({"proposal_id": "a shadow"}, False),
+        ({"model": "other"}, False),
+        ({"version": "3"}, False),
+        ({"seal": "d" * 64}, False),
+        ({"seal": None}, False),
+        ({"tau": None}, False),
+        ({"tau": 0.8}, False),
+        ({"kind": ChoiceKind.ROLL_BACK, "proposal_id": None, "by_id": "proposer"}, True),
+    ],
+)
+def test_the_database_demands_a_second_person_for_an_activation(
+    engine: Engine, changed: dict[str, Any], taken: bool
+) -> None:
+    keys = {name: uuid4() for name in ("proposer", "second", "a proposal", "a shadow")}
+    now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    choice = {
+        "model": "tiny", "version": "2", "seal": "c" * 64, "replaced": "1", "tau": 0.9, "modalities": [],
+        "body_parts": [], "at": now, "reason": "why",
+    }  # fmt: skip
+    with Session(engine) as session:
+        for name in ("proposer", "second"):
+            session.add(User(id=keys[name], email=f"{name}@x.example", name=name, role=Role.ADMIN, created_at=now))
+        session.flush()
+        for number, (name, kind) in enumerate((("a proposal", "propose"), ("a shadow", "shadow")), start=1):
+            session.add(
+                ModelChoice(id=keys[name], number=number, kind=ChoiceKind(kind), by_id=keys["proposer"], **choice)
+            )
+        session.commit()
+        row: dict[str, Any] = {
+            **choice, "id": uuid4(), "number": 3, "kind": ChoiceKind.ACTIVATE, "by_id": "second",
+            "proposal_id": "a proposal", **changed,
+        }  # fmt: skip
+        session.add(
+            ModelChoice(
+                **{name: keys.get(value, value) if isinstance(value, str) else value for name, value in row.items()}
+            )
+        )
+        if taken:
+            session.commit()
+        else:
+            with pytest.raises(DBAPIError, match="confirms what another administrator proposed"):
+                session.commit()
+            session.rollback()
+        assert session.scalar(select(func.count()).select_from(ModelChoice)) == 2 + taken
 
 
 def _bring_to_first(engine: Engine, **changes: dict[str, Any]) -> dict[str, Any]:

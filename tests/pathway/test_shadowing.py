@@ -284,6 +284,26 @@ def test_agreement_counts_what_both_read(versions_site: Site) -> None:
     assert (tally.waiting, tally.done, tally.failed, tally.errors) == (0, 4, 0, ())
 
 
+def test_two_folders_that_spoke_under_one_version_are_two_agreements(versions_site: Site) -> None:
+    site = versions_site
+    for seed in range(3):
+        waiting(site, seed)
+        site.run_jobs()
+    first, second, third = all_of(site, Analysis)
+    seals = {name: site.assembly.shelf.model("tiny", name).seal for name in ("1", "2")}
+    assert {row.model_seal for row in (first, second, third)} == {seals["1"]}
+    with site.assembly.shop.work() as work:
+        work.session.get_one(Analysis, second.id).model_seal = "1" * 64
+        work.session.get_one(Analysis, third.id).model_seal = None
+    with site.assembly.shop.work() as work:
+        found = shadowed.agreements(work, model="tiny", version="2", seal=seals["2"])
+    assert {(row.model, row.version, row.seal, row.scans) for row in found} == {
+        ("tiny", "1", seals["1"], 1),
+        ("tiny", "1", "1" * 64, 1),
+        ("tiny", "1", None, 1),
+    }
+
+
 def test_a_scan_that_was_asked_of_another_folder_is_not_read(versions_site: Site) -> None:
     site = versions_site
     row = asked(site)

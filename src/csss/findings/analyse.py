@@ -51,6 +51,7 @@ def keep(work: Work, instance: Instance, model: Model, prediction: Prediction) -
         model=prediction.model,
         model_version=prediction.version,
         model_sha256=prediction.model_sha256,
+        model_seal=model.seal,
         input_sha256=prediction.input_sha256,
         label=prediction.label,
         top_label=prediction.top_label,

@@ -71,14 +71,16 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How a shadow agreed with one active version on ``scans`` pictures that both read.
+    """How a shadow agreed with one folder that spoke on ``scans`` pictures that both read.
 
-    ``kappa`` is Cohen's kappa of the likeliest labels, None where chance alone explains everything.
+    ``seal`` is that folder's, None from before analyses named theirs. ``kappa`` is Cohen's kappa of the likeliest
+    labels, None where chance alone explains everything.
     ``counts[i][j]`` is how often the active version held ``labels[i]`` likeliest and the shadow ``labels[j]``.
     """
 
     model: str
     version: str
+    seal: str | None
     scans: int
     same_stated: float
     same_top: float
@@ -183,11 +185,11 @@ def tally(work: Work, *, model: str, version: str, seal: str | None) -> Tally:
 
 
 def agreements(work: Work, *, model: str, version: str, seal: str | None) -> list[Agreement]:
-    """Return how a shadow agreed with each version that it ran beside; the one with the most scans first."""
+    """Return how a shadow agreed with each folder that spoke beside it; the one with the most scans first."""
+    active = (Analysis.model, Analysis.model_version, Analysis.model_seal)
     rows = work.session.execute(
         select(
-            Analysis.model,
-            Analysis.model_version,
+            *active,
             Analysis.label,
             Analysis.top_label,
             ShadowAnalysis.label,
@@ -202,24 +204,17 @@ def agreements(work: Work, *, model: str, version: str, seal: str | None) -> lis
             ShadowAnalysis.seal == seal,
             ShadowAnalysis.state == ShadowState.DONE,
         )
-        .group_by(
-            Analysis.model,
-            Analysis.model_version,
-            Analysis.label,
-            Analysis.top_label,
-            ShadowAnalysis.label,
-            ShadowAnalysis.top_label,
-        )
+        .group_by(*active, Analysis.label, Analysis.top_label, ShadowAnalysis.label, ShadowAnalysis.top_label)
     ).all()
-    beside: dict[tuple[str, str], list[Pair]] = {}
-    for name, of_version, label, top_label, shadow_label, shadow_top, scans, difference in rows:
+    beside: dict[tuple[str, str, str | None], list[Pair]] = {}
+    for name, of_version, of_seal, label, top_label, shadow_label, shadow_top, scans, difference in rows:
         pair = Pair(label, top_label, shadow_label or "", shadow_top or "", scans, difference or 0.0)
-        beside.setdefault((name, of_version), []).append(pair)
-    found = [compare(name, of_version, pairs) for (name, of_version), pairs in beside.items()]
-    return sorted(found, key=lambda row: (-row.scans, row.model, row.version))
+        beside.setdefault((name, of_version, of_seal), []).append(pair)
+    found = [compare(*folder, pairs) for folder, pairs in beside.items()]
+    return sorted(found, key=lambda row: (-row.scans, row.model, row.version, row.seal or ""))
 
 
-def compare(model: str, version: str, pairs: Iterable[Pair]) -> Agreement:
+def compare(model: str, version: str, seal: str | None, pairs: Iterable[Pair]) -> Agreement:
     """Return the agreement over pairs of answers, of which there is at least one."""
     known = list(pairs)
     scans = sum(pair.scans for pair in known)
@@ -230,6 +225,7 @@ def compare(model: str, version: str, pairs: Iterable[Pair]) -> Agreement:
     return Agreement(
         model=model,
         version=version,
+        seal=seal,
         scans=scans,
         same_stated=sum(pair.scans for pair in known if pair.active_label == pair.shadow_label) / scans,
         same_top=sum(pair.scans for pair in known if pair.active_top == pair.shadow_top) / scans,

@@ -21,6 +21,8 @@ class Analysis(Base):
     model: Mapped[str] = mapped_column(String(60))
     model_version: Mapped[str] = mapped_column(String(30))
     model_sha256: Mapped[str] = mapped_column(String(64))
+    # Of the card, so of every file of the folder that spoke; None from before it was kept.
+    model_seal: Mapped[str | None] = mapped_column(String(64))
     input_sha256: Mapped[str] = mapped_column(String(64))
     label: Mapped[str] = mapped_column(String(60))
     top_label: Mapped[str] = mapped_column(String(60))

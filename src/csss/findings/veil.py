@@ -16,10 +16,11 @@ FEWEST_OF_A_MEAN = 20
 
 @dataclass(frozen=True, slots=True)
 class Veiled:
-    """An `Agreement` in words; its numbers as there, None where they are not told."""
+    """An `Agreement` in words; its numbers as there, None where they are not told. ``folder`` begins its seal."""
 
     model: str
     version: str
+    folder: str
     scans: str
     same_stated: str
     same_top: str
@@ -37,6 +38,7 @@ def veil(agreement: Agreement) -> Veiled:
     return Veiled(
         model=agreement.model,
         version=agreement.version,
+        folder=folder_in_words(agreement.seal),
         scans=roughly(agreement.scans),
         same_stated=share_in_words(stated, agreement.scans),
         same_top=share_in_words(top, agreement.scans),
@@ -46,6 +48,11 @@ def veil(agreement: Agreement) -> Veiled:
         counts=tuple(tuple(roughly(agreement.counts[row][column]) for column in kept) for row in kept),
         left_out=len(kept) < len(agreement.labels),
     )
+
+
+def folder_in_words(seal: str | None) -> str:
+    """Return which folder spoke, as far as it tells two of one version apart."""
+    return f"folder {seal[:8]}" if seal else "from before folders were noted"
 
 
 def roughly(count: int) -> str:

@@ -312,6 +312,8 @@ def test_agreement_is_shown_from_five_scans_on_without_a_way_to_a_person(site: S
     site.run_jobs()
     text = get(site, "admin", address).text
     figures = words(re.sub(r"<dt>(.*?)</dt><dd>(.*?)</dd>", r"\1: \2;", text))
+    folder = site.assembly.shelf.model("tiny", "1").seal[:8]
+    assert f"Beside tiny 1 folder {folder}" in figures
     assert "Scans: 5+; Same stated result: at most 80 %; Same likeliest label: at most 80 %;" in figures
     assert "Cohen's kappa: not shown" in figures.replace("&#39;", "'")
     assert "None among the released scans that you approved." in figures

@@ -18,7 +18,7 @@ from csss.findings import choices, proposals, shadowed
 from csss.findings.decisions import Place, Proposal
 from csss.findings.standing import Standing, examinations, find, site_threshold, speaks_for, spoken
 from csss.findings.standing import speaking as speaking_model
-from csss.findings.veil import FEWEST, roughly, veil
+from csss.findings.veil import FEWEST, folder_in_words, roughly, veil
 from csss.foundation.errors import CsssError
 from csss.foundation.work import Work
 from csss.inference.card import ModelCard
@@ -113,6 +113,7 @@ def agreement(request: Request, name: Name, version: Name, work: WorkDep, actor:
         agreements=[veil(row) for row in found if row.scans >= FEWEST],
         too_few=[row for row in found if row.scans < FEWEST],
         fewest=FEWEST,
+        folder=folder_in_words,
         disagreements=shadowing.disagreements(work, actor, model=name, version=version, seal=seal, limit=DISAGREEMENTS),
         on_shelf=model is not None,
     )
