@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from csss.entrypoints.web.markdown import Block, BlockKind, Span, SpanKind, read_markdown, read_spans
+from csss.entrypoints.web.markdown import Block, BlockKind, Span, SpanKind, divide, read_markdown, read_spans
 
 ROOT = Path(__file__).parents[3]
 
@@ -47,6 +47,15 @@ def test_blocks_end_at_empty_lines_and_where_another_kind_begins() -> None:
     kinds = [block.kind for block in read_markdown(text)]
     assert kinds == ["heading", "paragraph", "bullets", "bullets", "table", "picture", "paragraph"]
     assert read_markdown("\n \n") == ()
+
+
+def test_a_document_is_divided_at_its_headings_of_the_second_level() -> None:
+    opening, first, empty, last = divide(read_markdown("# T\nwords\n## A `b`\n### C\n- d\n## E\n## F\n| h |\n| - |"))
+    assert ([block.kind for block in opening.blocks], opening.title) == (["heading", "paragraph"], ())
+    assert (first.title, [block.kind for block in first.blocks]) == (read_spans("A `b`"), ["heading", "bullets"])
+    assert (empty.title, empty.blocks) == (read_spans("E"), ())
+    assert (last.title, [block.kind for block in last.blocks]) == (read_spans("F"), ["table"])
+    assert [section.blocks for section in divide(read_markdown("words"))] == [read_markdown("words")]
 
 
 def test_code_and_strong_words_are_told_from_text() -> None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 
 class SpanKind(StrEnum):
@@ -44,6 +45,14 @@ class Block:
     name: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What stands under one heading of the second level; the first one's ``title`` is empty: what stands before any."""
+
+    title: Spans
+    blocks: tuple[Block, ...]
+
+
 _HEADING = re.compile(r"(#{1,6}) +(.+)")
 _PICTURE = re.compile(r"!\[([^\]]*)\]\(([0-9A-Za-z_][0-9A-Za-z_.-]{0,63})\)")
 _BULLET = re.compile(r"[-*] +(.*)")
@@ -68,6 +77,14 @@ def read_markdown(text: str) -> tuple[Block, ...]:
         blocks.append(_block(lines[at:end]))
         at = end
     return tuple(blocks)
+
+
+def divide(blocks: tuple[Block, ...]) -> tuple[Section, ...]:
+    """Return a document's blocks by their headings of the second level, what stands before the first one first."""
+    starts = [at for at, block in enumerate(blocks) if block.kind is BlockKind.HEADING and block.level == 2]
+    ends = [*starts, len(blocks)]
+    opening = Section((), blocks[: ends[0]])
+    return (opening, *(Section(blocks[at].spans, blocks[at + 1 : end]) for at, end in pairwise(ends)))
 
 
 def _end_of_block(lines: list[str], start: int) -> int:

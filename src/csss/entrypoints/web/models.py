@@ -5,7 +5,7 @@ from fastapi import APIRouter, Request, Response
 from csss.accounts.permissions import Action, require
 from csss.entrypoints.http.actor import ActorDep
 from csss.entrypoints.http.parts import PartsDep
-from csss.entrypoints.web.markdown import Block, read_markdown
+from csss.entrypoints.web.markdown import Section, divide, read_markdown
 from csss.entrypoints.web.rendering import page
 from csss.foundation.errors import NotFound
 from csss.inference.card import read_listed
@@ -53,8 +53,8 @@ def model_picture(name: str, version: str, file: str, parts: PartsDep, actor: Ac
     return Response(data, media_type="image/png", headers=headers)
 
 
-def evidence_of(model: Model) -> tuple[Block, ...]:
-    """Return METRICS.md as blocks; empty for a version whose card lists none."""
+def evidence_of(model: Model) -> tuple[Section, ...]:
+    """Return METRICS.md by its sections; empty for a version whose card lists none."""
     if model.card.file_sha256(METRICS) is None:
         return ()
-    return read_markdown(read_listed(model.card, model.folder, METRICS).decode("utf-8", "replace"))
+    return divide(read_markdown(read_listed(model.card, model.folder, METRICS).decode("utf-8", "replace")))
