@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tiny_model import make_folder, make_head, make_volume, with_threshold
 
@@ -25,14 +26,18 @@ def make_version(
     tau: float = 0.75,
     modalities: tuple[str, ...] = ("DX", "CR", "unstated"),
     evidence: Mapping[str, bytes] | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> Path:
-    """A folder ``root/name/version`` whose golden case replays; ``evidence`` are further files that its card lists."""
+    """A folder ``root/name/version`` whose golden case replays.
+
+    ``evidence`` are further files that its card lists, ``changes`` fields of the card that shall be others.
+    """
     folder = make_folder(root, name=name, version=version)
     head = write_head(make_head(head_seed))
     (folder / "head.npz").write_bytes(head)
     for file, data in (evidence or {}).items():
         (folder / file).write_bytes(data)
-    card = replace(load_card_unchecked(folder), modalities=modalities)
+    card = replace(load_card_unchecked(folder), modalities=modalities, **(changes or {}))
     card = with_threshold(card, tau=tau, for_head_sha256=_sha256(head))
     names = [file.name for file in card.files] + list(evidence or {})
     write_card(_listing(card, folder, names), folder)

@@ -9,14 +9,17 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from csss.cli import main
-from csss.inference.card import load_card, write_card
+from csss.inference.card import Explanation, OutOfDistribution, load_card, write_card
 from csss.inference.read_files import COLUMNS, FileReading
 from csss.predict.command import PredictOptions, run_predict
+from csss.predict.heat import why_no_heat_map
 from csss.predict.workers import read_here
+from model_shelves import make_version
 from predict.pictures_given import make_pictures, make_plan
 
 
@@ -316,3 +319,38 @@ def test_a_model_made_from_phantoms_is_marked_in_the_summary_and_the_table(tmp_p
     assert json.loads((tmp_path / "s.json").read_text())["phantom_trained"] is phantoms
     with (tmp_path / "out.csv").open(newline="") as file:
         assert [row["phantom_trained"] for row in csv.DictReader(file)] == [str(phantoms).lower()]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, None),
+        ({"ood": OutOfDistribution("pca-mahalanobis", 1e-6, "nothing passes")}, "unlike the pictures the model was"),
+        ({"explanation": Explanation("grad-cam-closed-form", False, "hidden")}, "tiny 1 shows none"),
+    ],
+)
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_it_is_said_why_a_picture_has_no_heat_map(
+    tmp_path: Path, changes: dict[str, Any], reason: str | None, jobs: int
+) -> None:
+    make_pictures(tmp_path / "in", 2)
+    (tmp_path / "in" / "broken.png").write_bytes(b"no picture")
+    make_version(tmp_path / "models", "1", changes=changes)
+    _, _, notes = run(tmp_path, tmp_path / "in", heat_maps=tmp_path / "heat", jobs=jobs)
+    maps = len(list((tmp_path / "heat").iterdir()))
+    if reason is None:
+        assert (maps, notes) == (2, "")
+    else:
+        assert maps == 0
+        assert notes.startswith(f"csss: no heat map of 2 of the 2 files that were read (2: {reason}")
+    # Nobody asked for maps here.
+    assert run(tmp_path, tmp_path / "in", jobs=jobs)[2] == ""
+
+
+def test_a_map_that_nothing_is_hot_in_has_a_reason_of_its_own(tmp_path: Path) -> None:
+    [reading] = readings_of(tmp_path, make_pictures(tmp_path / "in", 1))
+    card = load_card(tmp_path / "models" / "tiny" / "1")
+    assert why_no_heat_map(reading, card) is None
+    assert reading.prediction is not None
+    cold = replace(reading, prediction=replace(reading.prediction, heat=None))
+    assert why_no_heat_map(cold, card) == "nothing in the picture speaks for the likeliest finding"

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from csss.inference.read_files import COLUMNS, FileReading, to_json, to_row, wal
 from csss.inference.shelf import Model, Shelf
 from csss.predict.casebook import Casebook
 from csss.predict.findings_book import FindingsBook
+from csss.predict.heat import why_no_heat_map
 from csss.predict.labels import GivenFile, Match, choose_split, demand_findings, demand_known, match, read_truths
 from csss.predict.progress import Progress
 from csss.predict.summary import Report, in_words, to_document
@@ -64,7 +66,9 @@ def run_predict(options: PredictOptions, output: TextIO, notes: TextIO) -> int:
     work = _plan_work(options, model.card)
     _list_leftovers(work.matched, notes)
     with _summary_file(options.summary) as summary_file, _writer(options, output) as write:
-        book, failed = _read_all(options, work, model.card, write, Progress(len(work.files), notes))
+        book, failed, mapless = _read_all(options, work, model.card, write, Progress(len(work.files), notes))
+        if options.heat_maps is not None:
+            _tell_of_missing_maps(mapless, len(work.files) - failed, notes)
         if work.matched is not None:
             report = _report(options, model, work.matched, book)
             document = to_document(report)
@@ -107,12 +111,13 @@ def _read_all(
     card: ModelCard,
     write: Callable[[FileReading], None],
     progress: Progress,
-) -> tuple[Casebook | FindingsBook, int]:
-    """Read and write every file; return the labelled ones, and how many files were not read."""
-    book, failed = _new_book(card), 0
+) -> tuple[Casebook | FindingsBook, int, Counter[str]]:
+    """Read and write every file; return the labelled ones, how many were not read, and why some have no heat map."""
+    book, failed, mapless = _new_book(card), 0, Counter[str]()
     with closing(_readings(options, work.files, card)) as readings:
         for file, reading in zip(work.files, readings, strict=True):
             failed += reading.error is not None
+            mapless.update(filter(None, [why_no_heat_map(reading, card)]))
             if options.csv is None:
                 progress.clear()
             write(reading)
@@ -120,7 +125,7 @@ def _read_all(
                 book.add(work.matched.truths[file], reading)
             progress.advance()
     progress.clear()
-    return book, failed
+    return book, failed, mapless
 
 
 def _new_book(card: ModelCard) -> Casebook | FindingsBook:
@@ -190,6 +195,12 @@ def _report(options: PredictOptions, model: Model, matched: Match, book: Caseboo
         ambiguous=tuple(map(str, matched.ambiguous)),
         missing=tuple(truth.file for truth in matched.missing),
     )
+
+
+def _tell_of_missing_maps(reasons: Counter[str], read: int, notes: TextIO) -> None:
+    if reasons:
+        listed = "; ".join(f"{count:,}: {reason}" for reason, count in reasons.most_common())
+        notes.write(f"csss: no heat map of {reasons.total():,} of the {read:,} files that were read ({listed}).\n")
 
 
 def _list_leftovers(matched: Match | None, notes: TextIO) -> None:

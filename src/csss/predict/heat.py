@@ -5,6 +5,7 @@ from pathlib import Path
 
 from csss.foundation.errors import Unprocessable
 from csss.imaging.render import blend_png, to_display
+from csss.inference.card import ModelCard
 from csss.inference.read_files import FileReading
 
 
@@ -21,6 +22,18 @@ def write_heat_map(reading: FileReading, folder: Path) -> None:
         (folder / name).write_bytes(blend_png(to_display(reading.volume), reading.prediction.heat))
     except OSError as error:
         raise Unprocessable(f"{folder / name} cannot be written.", code="not-writable") from error
+
+
+def why_no_heat_map(reading: FileReading, card: ModelCard) -> str | None:
+    """Return in a few words why a file that was read has no heat map; None for one that has, or was not read."""
+    prediction = reading.prediction
+    if prediction is None or prediction.heat is not None:
+        return None
+    if not card.explanation.shown:
+        return f"{card.name} {card.version} shows none"
+    if prediction.heat_of is None:
+        return "unlike the pictures the model was made from"
+    return "nothing in the picture speaks for the likeliest finding"
 
 
 def _shortened(name: str) -> str:
