@@ -24,6 +24,7 @@ from training.measure import softmax_rows
 from training.pictures import cache_pictures
 from training.quantise import Precision, is_equal, judge, pool, quantise
 from training.ranks import Ranks, join_ranks
+from training.teaching import Teachers
 from training.trials import leave_out
 
 SPEC = InputSpec(224, 224, "grey-repeated-3", "whole", "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -37,8 +38,8 @@ class Wishes:
     """What a person may ask of a run: where it writes and keeps, what it is compared with, and its seed.
 
     ``gate`` is the shelf with its gate; ``foreign`` an archive of other pictures; ``beside`` a model folder
-    that is measured on the same test split. With a ``trial_share`` above 0 the ``courses`` are also run without
-    the outside sources, with that share of the draws.
+    that is measured on the same test split; ``teachers`` are the model folders that taught courses ask. With a
+    ``trial_share`` above 0 the ``courses`` are also run without the outside sources, with that share of the draws.
     """
 
     out: Path
@@ -50,6 +51,7 @@ class Wishes:
     courses: tuple[Course, ...]
     trial_share: float
     seed: int
+    teachers: tuple[Path, ...] = ()
 
 
 def plan_courses(seed: int, share: float = 1.0) -> tuple[Course, ...]:
@@ -77,6 +79,17 @@ def plan_courses(seed: int, share: float = 1.0) -> tuple[Course, ...]:
     return tuple(_draw_less(course, share) for course in (warm, main, last, again))
 
 
+def plan_taught(seed: int, share: float = 1.0) -> tuple[Course, ...]:
+    """The course that follows where there are teachers."""
+    taught = Course(
+        stages=((224, 10000),) * 12,
+        head_rate=8e-4, rate=6e-4, batch=64, averaging=0.999, cell_power=0.3, strong=0.45, mixed=0.5, mixing=0.6,
+        weight_decay=0.05, label_smoothing=0.02, warming_steps=100, seed=seed + 35, dropout=0.1, blended=True,
+        joined=0.25, taught=0.65, bfloat16=True,
+    )  # fmt: skip
+    return (_draw_less(taught, share),)
+
+
 def train_chest(archive: Path, weights: dict[str, torch.Tensor], wishes: Wishes) -> None:
     """Train on ``archive`` from ImageNet ``weights`` and write the model folder.
 
@@ -85,10 +98,12 @@ def train_chest(archive: Path, weights: dict[str, torch.Tensor], wishes: Wishes)
     ranks = join_ranks()
     samples = read_manifest(archive)
     demand_labels(samples)
+    labels = tuple(sorted({sample.label for sample in samples}))
+    teachers = Teachers(wishes.teachers, labels, SPEC, torch.get_num_threads()) if wishes.teachers else None
     framings = {course.framing for course in wishes.courses}
     pictures = ranks.after_first(lambda: {each: _pictures(archive, samples, wishes.cache, each) for each in framings})
     name = f"{wishes.backbone}-{fingerprint(samples)[:12]}"
-    network, history, blends = _fit(weights, pictures, wishes.courses, wishes, name, ranks)
+    network, history, blends = _fit(weights, pictures, wishes.courses, wishes, name, ranks, teachers)
     trials = _try_outside(weights, samples, pictures, wishes, ranks) if wishes.trial_share > 0.0 else ()
     if not ranks.first:
         return
@@ -112,7 +127,11 @@ def train_chest(archive: Path, weights: dict[str, torch.Tensor], wishes: Wishes)
             replay=stored.replay,
             command=" ".join(["python -m training", *sys.argv[1:]]),
             seed=wishes.seed,
-            ingredient=BACKBONES[wishes.backbone](weights).ingredient,
+            ingredients=(
+                BACKBONES[wishes.backbone](weights).ingredient,
+                *(teachers.ingredients if teachers else ()),
+            ),
+            teachers=teachers.names if teachers else (),
             for_patients=True,
         ),
         out=wishes.out,
@@ -174,6 +193,7 @@ def _fit(
     wishes: Wishes,
     name: str,
     ranks: Ranks,
+    teachers: Teachers | None = None,
 ) -> tuple[ChestNet, tuple[Epoch, ...], tuple[Blend, ...]]:
     """The fitted network, its stages, and the blends that were tried on the way."""
     torch.manual_seed(wishes.seed)
@@ -185,10 +205,13 @@ def _fit(
     done = ""
     for number, course in enumerate(courses, start=1):
         before: State = {key: value.clone() for key, value in network.state_dict().items()}
-        # A course goes on from the one before it, so its file is named by all of them.
-        done = hashlib.sha256(f"{done}{course.key}".encode()).hexdigest()[:12]
+        # A course goes on from the one before it, so its file is named by all of them, a taught one by its teachers.
+        asked = ",".join(teachers.names) if teachers and course.taught > 0.0 else ""
+        done = hashlib.sha256(f"{done}{course.key}{asked}".encode()).hexdigest()[:12]
         checkpoint = wishes.cache / f"{name}-{done}.pt"
-        history += fit_course(network, pictures[course.framing], course, SPEC, checkpoint=checkpoint, ranks=ranks)
+        history += fit_course(
+            network, pictures[course.framing], course, SPEC, checkpoint=checkpoint, ranks=ranks, teachers=teachers
+        )
         if course.blended:
             blends += choose_blend(network, before, number, pictures[course.framing], SPEC, ranks.device)
     return network, tuple(replace(each, number=number) for number, each in enumerate(history, start=1)), blends
@@ -201,17 +224,22 @@ def _try_outside(
     wishes: Wishes,
     ranks: Ranks,
 ) -> tuple[Trial, ...]:
-    """The same courses with fewer draws, without the outside sources, judged on them."""
+    """The same courses with fewer draws, without the outside sources, judged on them.
+
+    Without taught ones: the teachers have seen those sources.
+    """
     kept = leave_out(samples)
     part = {
         framing: replace(each, train_rows=kept.train, val_rows=kept.validation) for framing, each in pictures.items()
     }
     labels = tuple(sorted({sample.label for sample in samples}))
-    courses = tuple(_draw_less(course, wishes.trial_share) for course in wishes.courses)
+    untaught = [course for course in wishes.courses if course.taught == 0.0]
+    courses = tuple(_draw_less(course, wishes.trial_share) for course in untaught)
     network, _, _ = _fit(weights, part, courses, wishes, f"trial-{wishes.backbone}-{fingerprint(samples)[:12]}", ranks)
     last = pictures[wishes.courses[-1].framing]
     judged = [_judge(network, last, rows, labels, ranks) for rows in (kept.validation, kept.outside)]
-    return (Trial(f"the same courses with {wishes.trial_share:.0%} of the draws", *judged),)
+    left_out = ", without the taught one" if len(untaught) < len(wishes.courses) else ""
+    return (Trial(f"the same courses{left_out} with {wishes.trial_share:.0%} of the draws", *judged),)
 
 
 def _judge(

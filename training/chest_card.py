@@ -174,14 +174,14 @@ def bare_chest_card(
     )
 
 
-def describe(card: ModelCard, evidence: Evidence, backbone: Ingredient) -> ModelCard:
-    """``card`` with what was measured: figures, limits, ingredients, and whether its maps may be shown."""
+def describe(card: ModelCard, evidence: Evidence, parts: tuple[Ingredient, ...]) -> ModelCard:
+    """``card`` with what was measured: figures, limits, whether its maps are shown; made of ``parts`` and pictures."""
     return replace(
         card,
         explanation=judge_maps(evidence.localisation, card.explanation.against),
         limits=_limits(evidence),
         training_data=_training_data(evidence),
-        ingredients=(backbone, *list_collections(evidence.samples)),
+        ingredients=(*parts, *list_collections(evidence.samples)),
     )
 
 

@@ -54,6 +54,7 @@ class Evidence:
     ``beside`` is another model (its name) on the same test pictures. ``without_corners`` are the test figures
     with the corners of the pictures blotted out. ``foreign`` holds (kind, answer) of pictures that are no
     chest X-rays. ``agreement`` is the largest difference of a logit between torch and the exported model.
+    ``teachers`` names the models that taught it.
     """
 
     samples: tuple[Sample, ...]
@@ -73,6 +74,7 @@ class Evidence:
     agreement: float
     command: str
     seed: int
+    teachers: tuple[str, ...] = ()
 
     def split(self, name: str) -> tuple[Sample, ...]:
         """The samples of one split in the order of its answers."""

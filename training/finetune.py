@@ -18,6 +18,7 @@ from training.aims import ONE_LABEL, Aim
 from training.chest_net import ChestNet
 from training.export import INPUT, OUTPUT, export_onnx, open_exported
 from training.ranks import Ranks
+from training.teaching import Teachers
 from training.vary_batch import MILD, STRONG, show_batch, vary_batch
 
 _EVALUATION_BATCH = 32
@@ -32,8 +33,11 @@ class Course:
     Each stage is (side in pixels, pictures drawn); rates fall by half a cosine over the course.
     A picture is drawn with a chance in proportion to the size of its cell of label x source to the power
     ``cell_power`` - 1: 1 draws as the data lies, 0 draws every cell equally often. A share ``strong`` of
-    the batches is varied strongly, a share ``mixed`` mixed in pairs (Zhang et al. 2018, arXiv:1710.09412). A
-    ``blended`` course is followed by the best blend of the weights before and after it (`training.blend`).
+    the batches is varied strongly, a share ``mixed`` mixed in pairs (Zhang et al. 2018, arXiv:1710.09412), a share
+    ``joined`` made of the left part of one picture and the right part of another (after Yun et al. 2019,
+    arXiv:1905.04899). A share ``taught`` of what is wanted comes from teachers (`training.teaching`), the rest from
+    the labels. ``bfloat16`` is how the network is run forwards; its weights stay float32. A ``blended`` course is
+    followed by the best blend of the weights before and after it (`training.blend`).
     """
 
     stages: tuple[tuple[int, int], ...]
@@ -52,6 +56,9 @@ class Course:
     framing: Framing = "whole"
     dropout: float = 0.2
     blended: bool = False
+    joined: float = 0.0
+    taught: float = 0.0
+    bfloat16: bool = False
 
     @property
     def key(self) -> str:
@@ -92,15 +99,16 @@ def fit_course(
     checkpoint: Path,
     ranks: Ranks,
     aim: Aim = ONE_LABEL,
+    teachers: Teachers | None = None,
 ) -> tuple[Epoch, ...]:
     """Fit ``network`` in place towards ``aim``; it is left at the running average of its weights.
 
     The average is judged on plain validation pictures after each stage, but the last is kept: the rate has
     fallen to almost nothing by then, and a choice among stages would be a choice on few pictures. An
-    interrupted fit goes on after its last whole stage.
+    interrupted fit goes on after its last whole stage. A taught course needs ``teachers`` (ValueError without).
     """
     network.dropout.p = course.dropout
-    run = _Run(network, pictures, course, ranks, aim)
+    run = _Run(network, pictures, course, ranks, aim, teachers)
     if checkpoint.exists():
         run.resume(checkpoint)
     while len(run.history) < len(course.stages):
@@ -154,9 +162,17 @@ class _Run:
     """The state of one fit: what a checkpoint keeps."""
 
     def __init__(
-        self, network: ChestNet, pictures: Pictures, course: Course, ranks: Ranks, aim: Aim = ONE_LABEL
+        self,
+        network: ChestNet,
+        pictures: Pictures,
+        course: Course,
+        ranks: Ranks,
+        aim: Aim = ONE_LABEL,
+        teachers: Teachers | None = None,
     ) -> None:
-        self.course, self.ranks, self.pictures, self.aim = course, ranks, pictures, aim
+        if course.taught > 0.0 and teachers is None:
+            raise ValueError("A taught course needs teachers.")
+        self.course, self.ranks, self.pictures, self.aim, self.teachers = course, ranks, pictures, aim, teachers
         self.network = network.to(ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         rows = pictures.train_rows
         self.chance = chances(aim.cells(pictures.truth[rows]), pictures.source[rows], course.cell_power)
@@ -199,8 +215,11 @@ class _Run:
             wanted = self.aim.wanted(self.pictures.truth[part], self.network.dense2.out_features)
             batch, wanted = self._mix(batch, wanted, random)
             wanted = self.aim.smooth(wanted, course.label_smoothing)
-            logits = self.network(batch.to(self.ranks.device))
-            loss = self.aim.loss(logits, wanted.to(self.ranks.device))
+            if self.teachers is not None and course.taught > 0.0:
+                wanted = torch.lerp(wanted, self.teachers.answer(batch), course.taught)
+            with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=course.bfloat16):
+                logits = self.network(batch.to(self.ranks.device))
+            loss = self.aim.loss(logits.float(), wanted.to(self.ranks.device))
             self._descend(loss, start)
             losses.append(loss.item())
             if start // course.batch % 40 == 0:
@@ -211,11 +230,18 @@ class _Run:
     def _mix(
         self, batch: torch.Tensor, wanted: torch.Tensor, random: np.random.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        if self.course.mixed == 0.0 or random.random() >= self.course.mixed:
+        course = self.course
+        lot = random.random() if course.mixed + course.joined > 0.0 else 1.0
+        if lot >= course.mixed + course.joined:
             return batch, wanted
-        share = random.beta(self.course.mixing, self.course.mixing)
+        share = random.beta(course.mixing, course.mixing) if lot < course.mixed else random.uniform(1 / 3, 2 / 3)
         other = torch.randperm(len(batch))
-        return share * batch + (1.0 - share) * batch[other], share * wanted + (1.0 - share) * wanted[other]
+        if lot < course.mixed:
+            batch = share * batch + (1.0 - share) * batch[other]
+        else:
+            seam = round(share * batch.shape[3])
+            batch = torch.cat([batch[..., :seam], batch[other][..., seam:]], dim=3)
+        return batch, share * wanted + (1.0 - share) * wanted[other]
 
     def _descend(self, loss: torch.Tensor, start: int) -> None:
         self.optimizer.zero_grad()

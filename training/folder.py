@@ -56,8 +56,9 @@ class Fitted:
     replay: Replay
     command: str
     seed: int
-    ingredient: Ingredient
+    ingredients: tuple[Ingredient, ...]
     for_patients: bool
+    teachers: tuple[str, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -108,7 +109,7 @@ def finish_folder(
         write_metrics(out, card, evidence)
         return METRICS_FILE, *PLOTS
 
-    return seal_folder(model, describe(model.card, evidence, fitted.ingredient), describe_all)
+    return seal_folder(model, describe(model.card, evidence, fitted.ingredients), describe_all)
 
 
 def _make_head(fitted: Fitted) -> tuple[Head, NDArray[np.float32], NDArray[np.int64]]:
@@ -161,6 +162,7 @@ def _measure(
         agreement=compare_logits(model, fitted.backbone, fitted.shown, head, fitted.archive, splits["test"]),
         command=fitted.command,
         seed=fitted.seed,
+        teachers=fitted.teachers,
     )
     predictions = tuple(answer.prediction for answer in test)
     return replace(

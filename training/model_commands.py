@@ -23,6 +23,7 @@ def add_model_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     chest.add_argument("--gate", type=Path, help="the shelf that holds its gate (the folder above input-gate)")
     chest.add_argument("--foreign", type=Path, help="zip of pictures that are no chest X-rays, looked at in the end")
     chest.add_argument("--beside", type=Path, help="a model folder to measure on the same test pictures")
+    chest.add_argument("--teacher", type=Path, action="append", default=[], help="a finished model folder; repeatable")
     chest.add_argument("--trial-share", type=float, default=0.0, help="draws of the fits without some sources; 0: none")
     chest.add_argument("--draw-share", type=float, default=1.0, help="of the pictures drawn; below 1 for a quick try")
     _add_run(chest, _train_chest)
@@ -61,7 +62,11 @@ def _train_gate(given: argparse.Namespace) -> None:
 
 
 def _train_chest(given: argparse.Namespace) -> None:
-    from training.chest import Wishes, plan_courses, train_chest
+    from training.chest import Wishes, plan_courses, plan_taught, train_chest
+
+    courses = plan_courses(given.seed, given.draw_share)
+    if given.teacher:
+        courses += plan_taught(given.seed, given.draw_share)
 
     wishes = Wishes(
         out=given.out,
@@ -70,9 +75,10 @@ def _train_chest(given: argparse.Namespace) -> None:
         foreign=given.foreign,
         beside=given.beside,
         backbone=given.backbone,
-        courses=plan_courses(given.seed, given.draw_share),
+        courses=courses,
         trial_share=given.trial_share,
         seed=given.seed,
+        teachers=tuple(given.teacher),
     )
     train_chest(given.data, _prepare(given), wishes)
 

@@ -80,7 +80,7 @@ def train_recipe(
             replay=FLOAT_REPLAY,
             command=" ".join(["python -m training", *sys.argv[1:]]),
             seed=seed,
-            ingredient=imagenet_ingredient(),
+            ingredients=(imagenet_ingredient(),),
             for_patients=False,
         ),
         out=out,

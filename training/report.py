@@ -42,7 +42,10 @@ def _head(card: ModelCard, evidence: Evidence) -> str:
         seed=evidence.seed,
         data=f"{counts} pictures; fingerprint sha256 `{evidence.fingerprint_sha256}`",
         agreement=evidence.agreement,
-        notes=("A picture that the gate refuses counts as an error in accuracy, sensitivity, specificity and F1.",),
+        notes=(
+            "A picture that the gate refuses counts as an error in accuracy, sensitivity, specificity and F1.",
+            *([f"Teachers of the last course: {', '.join(evidence.teachers)}"] if evidence.teachers else []),
+        ),
     )
 
 

@@ -1,6 +1,7 @@
 """The whole recipe on made-up pictures: archive in, a model folder out that the shelf serves."""
 
 import io
+import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from training.vary_batch import show_batch  # noqa: E402
 from chest_archive import LABELS, make_archive  # noqa: E402
 from csss.imaging.sniff import FileKind  # noqa: E402
 from csss.imaging.volume import Volume  # noqa: E402
+from csss.inference.card import load_card, write_card  # noqa: E402
 from csss.inference.prepare import prepare_grey  # noqa: E402
 from csss.inference.shelf import Shelf  # noqa: E402
 
@@ -99,3 +101,40 @@ def test_cached_pictures_are_what_serving_prepares(trained: Path) -> None:
         greys = [np.asarray(Image.open(io.BytesIO(pictures.read(f"{index}.png")))) for index in (0, 47)]
     wanted = np.concatenate([prepare_grey(grey, SPEC) for grey in greys])
     np.testing.assert_array_equal(show_batch(rows[[0, 47]], SPEC, 224).numpy(), wanted)
+
+
+def test_a_taught_model_says_who_taught_it(trained: Path, tmp_path: Path) -> None:
+    teacher = Shelf(trained / "models").model("chest-mobilenetv2")
+    taught = replace(QUICK, stages=((48, 16),), taught=0.5, joined=0.2, seed=5)
+    wishes = Wishes(
+        out=tmp_path / "models" / "chest-mobilenetv2" / "8",
+        cache=trained / "cache",
+        gate=None,
+        foreign=None,
+        beside=None,
+        backbone="mobilenetv2",
+        courses=(QUICK, taught),
+        trial_share=1.0,
+        seed=3,
+        teachers=(teacher.folder,),
+    )
+    weights = {**MobileNetV2().state_dict(), "classifier.1.bias": torch.zeros(1000)}
+    before = set((trained / "cache").glob("*.pt"))
+    train_chest(trained / "data.zip", weights, wishes)
+    card = Shelf(tmp_path / "models").model("chest-mobilenetv2").card
+    assert [part.sha256 for part in card.ingredients if "as a teacher" in part.name] == [teacher.seal]
+    metrics = (wishes.out / "METRICS.md").read_text()
+    assert f"- Teachers of the last course: chest-mobilenetv2 7 (seal {teacher.seal[:12]})" in metrics
+    # They have seen the sources that a trial leaves out.
+    assert "| the same courses, without the taught one with 100% of the draws |" in metrics
+    # The first course is the one of the other run; the taught one is kept under the name of its teachers.
+    kept = {path.name for path in set((trained / "cache").glob("*.pt")) - before if not path.name.startswith("trial")}
+    assert len(kept) == 1
+    other = tmp_path / "other" / "chest-mobilenetv2" / "7"
+    other.parent.mkdir(parents=True)
+    shutil.copytree(wishes.out, other)
+    change = replace(load_card(other), version="7", limits=("another",))
+    write_card(replace(change, threshold=replace(change.threshold, for_model_version="7")), other)
+    train_chest(trained / "data.zip", weights, replace(wishes, teachers=(other,), trial_share=0.0))
+    again = {path.name for path in set((trained / "cache").glob("*.pt")) - before if not path.name.startswith("trial")}
+    assert len(again) == 2

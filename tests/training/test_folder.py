@@ -60,7 +60,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ModelCard]
             replay=FLOAT_REPLAY,
             command="python -m training chest",
             seed=3,
-            ingredient=Ingredient("weights", "random numbers", "MIT", None),
+            ingredients=(Ingredient("weights", "random numbers", "MIT", None),),
             for_patients=True,
         ),
         out=root / "models" / "chest" / "2",

@@ -1,0 +1,133 @@
+"""Teachers: what they say together, who may teach, and that a taught course listens."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_model import SIDE, SPEC
+
+from model_shelves import OTHER_HEAD, make_version
+
+torch = pytest.importorskip("torch")
+
+from training.chest_net import ChestNet  # noqa: E402
+from training.finetune import Course, Pictures, _Run, fit_course, run_pictures  # noqa: E402
+from training.ranks import Ranks  # noqa: E402
+from training.teaching import Teachers  # noqa: E402
+from training.vary_batch import show_batch  # noqa: E402
+
+from csss.foundation.errors import Unprocessable  # noqa: E402
+from csss.imaging.sniff import FileKind  # noqa: E402
+from csss.imaging.volume import Volume  # noqa: E402
+from csss.inference.shelf import Shelf  # noqa: E402
+
+pytestmark = pytest.mark.torch
+LABELS = ("calm", "wave", "storm")
+ALONE = Ranks(0, 1, torch.device("cpu"))
+COURSE = Course(
+    stages=((SIDE, 256),) * 3, head_rate=3e-2, rate=1e-2, batch=16, averaging=0.9, cell_power=1.0, strong=0.0,
+    mixed=0.0, mixing=0.3, weight_decay=0.0, label_smoothing=0.0, warming_steps=3, seed=4, dropout=0.0,
+)  # fmt: skip
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Path:
+    make_version(tmp_path, "1")
+    make_version(tmp_path, "2", head_seed=OTHER_HEAD)
+    return tmp_path
+
+
+def greys(count: int = 5) -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 256, (count, SIDE, SIDE)).astype(np.uint8)
+
+
+def served(shelf: Path, version: str, pictures: np.ndarray) -> np.ndarray:
+    """What a version says of pictures where it is served."""
+    model = Shelf(shelf).model("tiny", version)
+    predictions = [model.predict(Volume(pixels=grey[None], kind=FileKind.PNG)) for grey in pictures]
+    return np.array([[share for _, share in prediction.probabilities] for prediction in predictions])
+
+
+def teachers(*folders: Path) -> Teachers:
+    return Teachers(folders, LABELS, SPEC, 1)
+
+
+def test_teachers_say_the_geometric_mean_of_what_they_say_where_they_are_served(shelf: Path) -> None:
+    pictures = greys()
+    batch = show_batch(pictures, SPEC, SIDE)
+    first, second = served(shelf, "1", pictures), served(shelf, "2", pictures)
+    one = teachers(shelf / "tiny/1").answer(batch).numpy()
+    np.testing.assert_allclose(one, first, atol=1e-5)
+    both = teachers(shelf / "tiny/1", shelf / "tiny/2")
+    mean = np.sqrt(first * second)
+    np.testing.assert_allclose(both.answer(batch).numpy(), mean / mean.sum(axis=1, keepdims=True), atol=1e-5)
+    seals = [Shelf(shelf).model("tiny", version).seal for version in ("1", "2")]
+    assert both.names == tuple(f"tiny {at} (seal {seal[:12]})" for at, seal in enumerate(seals, start=1))
+    assert [part.sha256 for part in both.ingredients] == seals
+
+
+def test_a_teacher_is_shown_pictures_of_its_own_size(shelf: Path) -> None:
+    flat = np.full((2, 3 * SIDE, 3 * SIDE), 90, np.uint8)
+    said = teachers(shelf / "tiny/1").answer(show_batch(flat, SPEC, 3 * SIDE)).numpy()
+    np.testing.assert_allclose(said, served(shelf, "1", flat), atol=1e-5)
+
+
+def test_who_states_other_labels_or_sees_another_part_cannot_teach(shelf: Path) -> None:
+    for labels, spec in ((("wave", "calm", "storm"), SPEC), (LABELS, replace(SPEC, framing="lungs"))):
+        with pytest.raises(Unprocessable) as caught:
+            Teachers([shelf / "tiny/1"], labels, spec, 1)
+        assert caught.value.code == "teacher-unfit"
+
+
+def make_network() -> ChestNet:
+    torch.manual_seed(1)
+    body = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, 2, 1), torch.nn.BatchNorm2d(8), torch.nn.ReLU())
+    return ChestNet(body, 8, 3, 0.0)
+
+
+def shades(count: int = 48) -> Pictures:
+    """Pictures of all shades, of which teachers think differently; every label is the same wrong one or another."""
+    pictures = np.repeat(np.linspace(5, 250, count), SIDE * SIDE).reshape(count, SIDE, SIDE).astype(np.uint8)
+    rows = np.arange(count)
+    return Pictures(pictures, rows % 3, np.zeros(count, np.int64), rows, rows)
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_a_taught_course_learns_what_its_teachers_say_and_not_the_labels(
+    shelf: Path, tmp_path: Path, bfloat16: bool
+) -> None:
+    known, pictures = teachers(shelf / "tiny/1"), shades()
+    wanted = known.answer(show_batch(pictures.greys, SPEC, SIDE)).numpy()
+    found = {}
+    for taught in (0.0, 1.0):
+        network, course = make_network(), replace(COURSE, taught=taught, bfloat16=bfloat16)
+        fit_course(network, pictures, course, SPEC, checkpoint=tmp_path / str(taught), ranks=ALONE, teachers=known)
+        logits = torch.from_numpy(run_pictures(network, pictures.greys, SPEC, SIDE, ALONE.device))
+        found[taught] = float(-(wanted * torch.log_softmax(logits, 1).numpy()).sum(1).mean())
+    # The labels are spread evenly over the shades, so who listens to them knows nothing: log 3.
+    assert found[0.0] == pytest.approx(np.log(3), abs=0.2)
+    assert found[1.0] < 0.7 * found[0.0]
+
+
+def test_a_taught_course_without_teachers_is_no_course() -> None:
+    with pytest.raises(ValueError, match="needs teachers"):
+        _Run(make_network(), shades(), replace(COURSE, taught=0.5), ALONE)
+
+
+def test_joined_pictures_are_the_left_of_one_and_the_right_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = _Run(make_network(), shades(), replace(COURSE, joined=1.0), ALONE)
+    batch = torch.arange(6.0).view(6, 1, 1, 1).expand(6, 3, 30, 30)
+    wanted = torch.eye(6)
+    torch.manual_seed(5)
+    seen, shares = run._mix(batch, wanted, np.random.default_rng(6))
+    torch.manual_seed(5)
+    other = torch.randperm(6)
+    seam = int((seen[0, 0, 0] == 0.0).sum()) if other[0] != 0 else None
+    assert seam is not None
+    assert 10 <= seam <= 20
+    assert torch.equal(seen[..., :seam], batch[..., :seam])
+    assert torch.equal(seen[..., seam:], batch[other][..., seam:])
+    share = float(shares[0, 0])
+    assert round(share * 30) == seam
+    torch.testing.assert_close(shares, share * wanted + (1.0 - share) * wanted[other])
