@@ -4,7 +4,7 @@ import csv
 import hashlib
 import io
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -23,8 +23,10 @@ _OLDEST_YEARS = 120
 
 
 LABEL_SEPARATOR = "|"
-OPTIONAL_COLUMNS = {"patient": "patient_id", "view": "view", "age_years": "age", "sex": "sex"}
-"""Field of a Sample -> its column in a manifest; the other fields are columns of the same name."""
+UNSTATED_SOURCE = "unstated"
+NOT_STATED = "not stated"
+COLUMN_OF = {"patient": "patient_id", "age_years": "age"}
+"""Field of a Sample -> its column in a manifest; the others are columns of the same name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,12 @@ class Sample:
         return tuple(self.label.split(LABEL_SEPARATOR))
 
 
+class UnfitArchive(Unprocessable):
+    """The file is no zip with a manifest that says of every picture where it lies, what it shows and in which split."""
+
+    code = "unfit-archive"
+
+
 class SplitLeak(Unprocessable):
     """A patient or group of the archive appears in more than one split."""
 
@@ -61,12 +69,41 @@ class SplitLeak(Unprocessable):
 
 
 def read_manifest(path: Path) -> tuple[Sample, ...]:
-    """The rows of the archive's manifest.csv, in its order. Raises SplitLeak, KeyError, BadZipFile."""
-    with zipfile.ZipFile(path) as archive:
-        text = archive.read(MANIFEST).decode("utf-8")
-    rows = tuple(_sample(row) for row in csv.DictReader(io.StringIO(text)))
-    prove_groups_whole(rows)
-    return rows
+    """The rows of the archive's manifest.csv, in its order; a hash that it does not state is taken of the file.
+
+    Raises UnfitArchive, SplitLeak.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            rows = list(csv.DictReader(io.StringIO(archive.read(MANIFEST).decode("utf-8-sig"))))
+            _demand_columns(path, rows)
+            samples = tuple(_hashed(sample_of(row), archive) for row in rows)
+    except (OSError, zipfile.BadZipFile, UnicodeDecodeError) as error:
+        raise UnfitArchive(f"{path} cannot be read as a zip with {MANIFEST}. {_ADVICE}") from error
+    except KeyError as error:
+        raise UnfitArchive(f"{path} is a zip without a file that is needed: {error.args[0]}. {_ADVICE}") from error
+    prove_groups_whole(samples)
+    return samples
+
+
+_ADVICE = "`python -m training split DATA --out DIR --five-labels --pack` makes such a zip of any known layout."
+
+
+def _demand_columns(path: Path, rows: list[dict[str, str]]) -> None:
+    missing = [name for name in ("file", "label", "split") if not rows or name not in rows[0]]
+    if missing:
+        raise UnfitArchive(f"{MANIFEST} in {path} has no {' and no '.join(missing)}, or no row. {_ADVICE}")
+    for line, row in enumerate(rows, start=2):
+        if not row["file"] or not row["label"] or row["split"] not in SPLITS:
+            raise UnfitArchive(
+                f"Line {line} of {MANIFEST} in {path} does not name a file, a label and one of {', '.join(SPLITS)}."
+            )
+
+
+def _hashed(sample: Sample, archive: zipfile.ZipFile) -> Sample:
+    if sample.sha256:
+        return sample
+    return replace(sample, sha256=hashlib.sha256(archive.read(sample.file)).hexdigest())
 
 
 def prove_groups_whole(samples: tuple[Sample, ...]) -> None:
@@ -85,10 +122,26 @@ def parse_age(text: str | None) -> float | None:
     return float(digits)
 
 
-def _sample(row: dict[str, str]) -> Sample:
-    required = {name: row[name] for name in Sample.__dataclass_fields__ if name not in OPTIONAL_COLUMNS}
-    patient, view, sex = (row.get(OPTIONAL_COLUMNS[name]) or None for name in ("patient", "view", "sex"))
-    return Sample(**required, patient=patient, view=view, age_years=parse_age(row.get("age")), sex=sex)
+def sample_of(row: dict[str, str], *, top: str = "", label_column: str = "label") -> Sample:
+    """The picture of a row of a manifest, whose files lie below ``top``; what a row leaves empty is not stated.
+
+    A picture without a group is one of its patient's, without a patient it is a group of its own ("f:...").
+    """
+    file, patient = top + row["file"], row.get("patient_id") or row.get("patient") or None
+    source = row.get("source") or UNSTATED_SOURCE
+    return Sample(
+        file=file,
+        label=row[label_column],
+        source=source,
+        split=row.get("split") or None,
+        split_group=row.get("split_group") or (f"p:{source}:{patient}" if patient else f"f:{file}"),
+        licence=row.get("licence") or NOT_STATED,
+        sha256=row.get("sha256") or "",
+        patient=patient,
+        view=row.get("view") or None,
+        age_years=parse_age(row.get("age")),
+        sex=row.get("sex") or None,
+    )
 
 
 def fingerprint(samples: tuple[Sample, ...]) -> str:

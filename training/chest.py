@@ -40,6 +40,7 @@ class Wishes:
     ``gate`` is the shelf with its gate; ``foreign`` an archive of other pictures; ``beside`` a model folder
     that is measured on the same test split; ``teachers`` are the model folders that taught courses ask. With a
     ``trial_share`` above 0 the ``courses`` are also run without the outside sources, with that share of the draws.
+    A ``draw_share`` below 1 says that the courses draw less than the recipe: the model is then for comparison only.
     """
 
     out: Path
@@ -52,6 +53,7 @@ class Wishes:
     trial_share: float
     seed: int
     teachers: tuple[Path, ...] = ()
+    draw_share: float = 1.0
 
 
 def plan_courses(seed: int, share: float = 1.0) -> tuple[Course, ...]:
@@ -132,6 +134,7 @@ def train_chest(archive: Path, weights: dict[str, torch.Tensor], wishes: Wishes)
                 *(teachers.ingredients if teachers else ()),
             ),
             teachers=teachers.names if teachers else (),
+            draw_share=wishes.draw_share,
             for_patients=True,
         ),
         out=wishes.out,

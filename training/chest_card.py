@@ -28,10 +28,10 @@ from csss.inference.card import (
 from csss.inference.metrics import measure
 from csss.inference.shelf import Model
 from training.archive import Sample
+from training.card_words import describe_data, list_collections, list_limits
 from training.datasets.mapping import UnknownClass
 from training.evidence import Evidence
 from training.localise import NORMAL, Localisation
-from training.trials import OUTSIDE_SOURCES
 
 GATE = "input-gate"
 CHANCE = 0.5
@@ -102,8 +102,12 @@ def draft_card(
     replay: Replay,
     gate: GateNeed | None,
     for_patients: bool,
+    tried: bool = False,
 ) -> ModelCard:
-    """The card of the weights before their figures and golden case are known; ``out`` is NAME/VERSION."""
+    """The card of the weights before their figures and golden case are known; ``out`` is NAME/VERSION.
+
+    One that was only ``tried`` is calibrated and measured like one for patients, and kept for comparison.
+    """
     tau = "the default rule of the papers, max p >= 0.75" + (", over calibrated probabilities" * for_patients)
     bare = bare_chest_card(
         out,
@@ -119,11 +123,11 @@ def draft_card(
     )
     return replace(
         bare,
-        purpose="patients" if for_patients else "comparison",
+        purpose="patients" if for_patients and not tried else "comparison",
         conformal=conformal,
         quality="chest" if for_patients else None,
         explanation=replace(bare.explanation, against=NORMAL if NORMAL in labels else None),
-        intended_use=_INTENDED_USE if for_patients else _FOR_COMPARISON,
+        intended_use=bare.intended_use if tried else _INTENDED_USE if for_patients else _FOR_COMPARISON,
     )
 
 
@@ -179,7 +183,7 @@ def describe(card: ModelCard, evidence: Evidence, parts: tuple[Ingredient, ...])
     return replace(
         card,
         explanation=judge_maps(evidence.localisation, card.explanation.against),
-        limits=_limits(evidence),
+        limits=list_limits(evidence),
         training_data=_training_data(evidence),
         ingredients=(*parts, *list_collections(evidence.samples)),
     )
@@ -224,7 +228,7 @@ def _training_data(evidence: Evidence) -> TrainingData:
     )
     return TrainingData(
         fingerprint_sha256=evidence.fingerprint_sha256,
-        description="Public chest radiographs of seven sources, short side 240 pixels, split by patient or group",
+        description=describe_data(evidence.samples),
         train_images=len(evidence.split("train")),
         validation_images=len(evidence.split("val")),
         test_images=len(evidence.split("test")),
@@ -233,49 +237,4 @@ def _training_data(evidence: Evidence) -> TrainingData:
         test_macro_f1=whole.macro_f1 or 0.0,
         test_ece=whole.ece or 0.0,
         sources=sources,
-    )
-
-
-def list_collections(samples: tuple[Sample, ...]) -> tuple[Ingredient, ...]:
-    """The sources of the pictures with their licences."""
-    licences: dict[str, set[str]] = {}
-    for sample in samples:
-        licences.setdefault(sample.source, set()).add(sample.licence)
-    return tuple(
-        Ingredient(f"chest radiographs: {source}", "public collection", "; ".join(sorted(licences[source])), None)
-        for source in sorted(licences)
-    )
-
-
-def _limits(evidence: Evidence) -> tuple[str, ...]:
-    whole = measure(evidence.cases(evidence.test))
-    weakest = min(whole.classes, key=lambda entry: entry.f1 or 0.0)
-    hidden = evidence.without_corners.macro_f1 if evidence.without_corners else None
-    return (
-        "It was never measured in a hospital outside its sources. Accuracy there can be far lower" + _outside(evidence),
-        "Label and source go together in the data (COVID and most Normals come from different collections), so part "
-        "of the pooled accuracy is knowledge of the source and not of the disease.",
-        "Viral_Pneumonia and most of Lung_Opacity are children's pictures (Kermany: viral, bacterial); telling those "
-        "two apart on a radiograph is hard by nature.",
-        f"Weakest label on the test split: {weakest.label}, F1 {weakest.f1 or 0.0:.2f} over {weakest.support} images. "
-        "NIH_MERGED is pneumonia as labels mined from report text have it, not an umbrella of all findings.",
-        "Many pictures carry no patient number, and several collections hold pictures of the NIH: the same person may "
-        "be in training and test under two names.",
-        "Normal means none of these labels in these collections. It does not exclude any disease.",
-        "It may partly read side markers and borders instead of lungs: with the corners blotted out, macro F1 goes "
-        f"from {whole.macro_f1 or 0.0:.2f} to {hidden or 0.0:.2f}.",
-        "It knows frontal views of upright or lying patients only. Its gate knows neither lateral views nor mirrored "
-        "pictures.",
-        "Some sources have unclear or non-commercial terms; see the ingredients before commercial use.",
-    )
-
-
-def _outside(evidence: Evidence) -> str:
-    """What the fits without some sources say of a hospital never seen."""
-    figures = [trial.outside.balanced_accuracy or 0.0 for trial in evidence.trials]
-    if not figures:
-        return "."
-    return (
-        f": fits without the sources {', '.join(OUTSIDE_SOURCES)} had balanced accuracies from {min(figures):.2f} to "
-        f"{max(figures):.2f} on them."
     )

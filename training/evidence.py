@@ -54,7 +54,7 @@ class Evidence:
     ``beside`` is another model (its name) on the same test pictures. ``without_corners`` are the test figures
     with the corners of the pictures blotted out. ``foreign`` holds (kind, answer) of pictures that are no
     chest X-rays. ``agreement`` is the largest difference of a logit between torch and the exported model.
-    ``teachers`` names the models that taught it.
+    ``teachers`` names the models that taught it; ``draw_share`` is how much of the recipe's draws the fit had.
     """
 
     samples: tuple[Sample, ...]
@@ -75,6 +75,7 @@ class Evidence:
     command: str
     seed: int
     teachers: tuple[str, ...] = ()
+    draw_share: float = 1.0
 
     def split(self, name: str) -> tuple[Sample, ...]:
         """The samples of one split in the order of its answers."""

@@ -19,7 +19,8 @@ from csss.inference.card import (
     TrainingData,
 )
 from csss.inference.findings_rule import NO_FINDING, FindingsRule
-from training.chest_card import bare_chest_card, judge_maps, list_collections
+from training.card_words import list_collections
+from training.chest_card import bare_chest_card, judge_maps
 from training.datasets import Layout
 from training.findings_evidence import FindingsEvidence
 from training.findings_fit import FEWEST

@@ -59,6 +59,7 @@ class Fitted:
     ingredients: tuple[Ingredient, ...]
     for_patients: bool
     teachers: tuple[str, ...] = ()
+    draw_share: float = 1.0
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -100,6 +101,7 @@ def finish_folder(
             replay=fitted.replay,
             gate=need,
             for_patients=fitted.for_patients,
+            tried=fitted.draw_share < 1.0,
         ),
     )
     evidence = _measure(fitted, model, head, choices, foreign=foreign, beside=beside)
@@ -163,6 +165,7 @@ def _measure(
         command=fitted.command,
         seed=fitted.seed,
         teachers=fitted.teachers,
+        draw_share=fitted.draw_share,
     )
     predictions = tuple(answer.prediction for answer in test)
     return replace(

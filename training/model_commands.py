@@ -79,6 +79,7 @@ def _train_chest(given: argparse.Namespace) -> None:
         trial_share=given.trial_share,
         seed=given.seed,
         teachers=tuple(given.teacher),
+        draw_share=given.draw_share,
     )
     train_chest(given.data, _prepare(given), wishes)
 
@@ -106,6 +107,14 @@ def _train_recipe(given: argparse.Namespace) -> None:
 
 
 def _prepare(given: argparse.Namespace) -> "dict[str, torch.Tensor]":
+    from training.ahead import demand_new, demand_there
+
+    demand_new(given.out)
+    named = vars(given)
+    demand_there(
+        gate=named.get("gate"), beside=named.get("beside"), zips=(named.get("foreign"), named.get("strangers"))
+    )
+
     import torch
 
     from training.pretrained import imagenet_weights

@@ -23,7 +23,7 @@ def write_metrics(folder: Path, card: ModelCard, evidence: Evidence) -> None:
         heat(evidence),
         abstention(card, summary, evidence),
         sets(card, summary),
-        foreign(evidence),
+        foreign(card, evidence),
         calibration(card, summary, evidence),
         failures(evidence),
         _blends(evidence),
@@ -70,13 +70,17 @@ def _classes(summary: Summary) -> str:
         (
             entry.label,
             str(entry.support),
-            *map(number, (entry.sensitivity, entry.specificity, entry.precision, entry.f1)),
-            span(ends.f1),
+            *(
+                cell
+                for name in ("sensitivity", "specificity", "precision", "f1")
+                for cell in (number(getattr(entry, name)), span(getattr(ends, name)))
+            ),
             number(entry.auroc),
         )
         for entry, ends in zip(summary.figures.classes, summary.intervals.classes, strict=True)
     ]
-    titles = ("label", "images", "sensitivity", "specificity", "precision", "F1", "F1, 95 %", "AUROC")
+    names = ("sensitivity", "specificity", "precision", "F1")
+    titles = ("label", "images", *(title for name in names for title in (name, "95 %")), "AUROC")
     confusion = [
         (label, *(str(count) for count in row))
         for label, row in zip(summary.labels, summary.figures.confusion, strict=True)

@@ -105,7 +105,7 @@ def sets(card: ModelCard, summary: Summary) -> str:
     )
 
 
-def foreign(evidence: Evidence) -> str:
+def foreign(card: ModelCard, evidence: Evidence) -> str:
     """What became of pictures that are no chest X-rays."""
     if not evidence.foreign:
         return ""
@@ -126,8 +126,10 @@ def foreign(evidence: Evidence) -> str:
     note = (
         "Pictures given with `--foreign`. Some may have taken part in the fit of the gate, whose own METRICS.md "
         "measures those that did not."
+        if card.gate
+        else "Pictures given with `--foreign`. This model stands behind no gate: it reads whatever it is given."
     )
-    titles = ("pictures", "images", "refused by the gate", "read, Uncertain", "a label was stated")
+    titles = ("pictures", "images", "refused", "read, Uncertain", "a label was stated")
     return "\n\n".join(("## Pictures that are no chest X-rays", note, table(titles, rows)))
 
 

@@ -12,7 +12,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from csss.foundation.errors import Conflict
-from training.archive import MANIFEST, OPTIONAL_COLUMNS, SPLITS, Sample, fingerprint
+from training.archive import COLUMN_OF, MANIFEST, SPLITS, Sample, fingerprint
 from training.datasets import Dataset
 from training.split import Division, Plan
 
@@ -69,7 +69,7 @@ def write_manifest(samples: tuple[Sample, ...], path: Path) -> None:
     names = [field.name for field in fields(Sample)]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([OPTIONAL_COLUMNS.get(name, name) for name in names])
+        writer.writerow([COLUMN_OF.get(name, name) for name in names])
         writer.writerows(
             [["" if (value := getattr(each, name)) is None else value for name in names] for each in samples]
         )

@@ -16,7 +16,7 @@ from csss.foundation.errors import CsssError
 from csss.foundation.ids import new_id
 from csss.foundation.jobs import JobRequest, JobStatus
 from csss.foundation.settings import Environment, Settings, load_settings
-from csss.foundation.thresholds import Thresholds
+from csss.foundation.thresholds import Thresholds, demand_models
 from csss.inference.shelf import Shelf, may_speak
 from csss.main import Assembly, assemble
 from csss.migrations import is_current
@@ -137,9 +137,12 @@ def _speakers(assembly: Assembly) -> tuple[bool, str]:
         except CsssError as problem:
             good = False
             words.append(problem.message)
-    unknown = sorted({entry.model for entry in thresholds} - names)
-    words += [f"CSSS_CONFIDENCE_THRESHOLD names {name}, which is not on the shelf" for name in unknown]
-    return good and not unknown, "; ".join(words) or "no model speaks"
+    try:
+        demand_models(thresholds, names)
+    except CsssError as problem:
+        good = False
+        words.append(problem.message)
+    return good, "; ".join(words) or "no model speaks"
 
 
 def _speaker(standing: Standing, shelf: Shelf, thresholds: Thresholds, name: str) -> str:

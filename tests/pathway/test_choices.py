@@ -292,7 +292,14 @@ def test_a_stale_threshold_refuses_the_analysis_and_the_check_says_so_before(sit
     [
         ("", (True, "tiny 2 speaks")),
         ("tiny/2=0.5", (True, "tiny 2 speaks, threshold 0.75 (its own is higher)")),
-        ("gone/1=0.8", (False, "tiny 2 speaks; CSSS_CONFIDENCE_THRESHOLD names gone, which is not on the shelf")),
+        (
+            "gone/1=0.8",
+            (
+                False,
+                "tiny 2 speaks; CSSS_CONFIDENCE_THRESHOLD names gone, which is no model here that reads pictures. "
+                "There are: tiny.",
+            ),
+        ),
     ],
 )
 def test_check_says_who_speaks_with_which_threshold(site_with: Any, setting: str, expected: tuple[bool, str]) -> None:

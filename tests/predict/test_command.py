@@ -1,46 +1,19 @@
 """`csss predict` from its arguments to what it prints, writes and returns."""
 
 import csv
-import io
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from csss.cli import main
-from csss.inference.card import Explanation, OutOfDistribution, load_card, write_card
-from csss.inference.read_files import COLUMNS, FileReading
-from csss.predict.command import PredictOptions, run_predict
-from csss.predict.heat import why_no_heat_map
-from csss.predict.workers import read_here
-from model_shelves import make_version
-from predict.pictures_given import make_pictures, make_plan
-
-
-@pytest.fixture(autouse=True)
-def own_umask() -> Iterator[None]:
-    """The command line changes the umask of its process."""
-    before = os.umask(0o022)
-    yield
-    os.umask(before)
-
-
-def run(folder: Path, *paths: Path, **options: object) -> tuple[int, str, str]:
-    """Exit code, output and notes of a run with the tiny model."""
-    make_plan(folder)
-    output, notes = io.StringIO(), io.StringIO()
-    asked = PredictOptions(paths=paths, model="tiny", models=folder / "models", **options)
-    return run_predict(asked, output, notes), output.getvalue(), notes.getvalue()
-
-
-def readings_of(folder: Path, files: list[Path]) -> list[FileReading]:
-    return list(read_here(files, make_plan(folder)))
+from csss.inference.card import load_card, write_card
+from csss.inference.read_files import COLUMNS
+from predict.pictures_given import make_pictures, make_plan, readings_of, run, settings_run
 
 
 def write_manifest(path: Path, rows: list[tuple[str, ...]], titles: str = "file,label,source,patient_id,split") -> Path:
@@ -162,7 +135,7 @@ def test_a_long_list_is_cut(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--model", "other"], "csss: There is no model other on the shelf."),
+        (["--model", "other"], "csss: There is no model other that can be served in {folder}/models. There are: tiny."),
         (["--split", "test"], "csss: --split and --summary need --labels."),
         (["--csv", "{folder}/none/out.csv"], "csss: {folder}/none/out.csv cannot be written."),
         (["--heatmap", "{folder}/in/0.png"], "csss: {folder}/in/0.png cannot be written."),
@@ -251,18 +224,6 @@ def test_a_name_without_room_for_an_ending_gets_its_heat_map(tmp_path: Path) -> 
     assert made.name.startswith("ä" * 110 + ".")
 
 
-def settings_run(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *more: str, **settings: str
-) -> tuple[int, str, str]:
-    """Exit code, output and notes of the command with the site's settings and no --models."""
-    make_plan(folder)
-    for name, value in settings.items():
-        monkeypatch.setenv(f"CSSS_{name.upper()}", value)
-    code = main(["predict", str(folder / "in"), "--model", "tiny", *more])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_the_sites_shelf_and_threshold_hold_here_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, jobs: str
@@ -319,38 +280,3 @@ def test_a_model_made_from_phantoms_is_marked_in_the_summary_and_the_table(tmp_p
     assert json.loads((tmp_path / "s.json").read_text())["phantom_trained"] is phantoms
     with (tmp_path / "out.csv").open(newline="") as file:
         assert [row["phantom_trained"] for row in csv.DictReader(file)] == [str(phantoms).lower()]
-
-
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({}, None),
-        ({"ood": OutOfDistribution("pca-mahalanobis", 1e-6, "nothing passes")}, "unlike the pictures the model was"),
-        ({"explanation": Explanation("grad-cam-closed-form", False, "hidden")}, "tiny 1 shows none"),
-    ],
-)
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_it_is_said_why_a_picture_has_no_heat_map(
-    tmp_path: Path, changes: dict[str, Any], reason: str | None, jobs: int
-) -> None:
-    make_pictures(tmp_path / "in", 2)
-    (tmp_path / "in" / "broken.png").write_bytes(b"no picture")
-    make_version(tmp_path / "models", "1", changes=changes)
-    _, _, notes = run(tmp_path, tmp_path / "in", heat_maps=tmp_path / "heat", jobs=jobs)
-    maps = len(list((tmp_path / "heat").iterdir()))
-    if reason is None:
-        assert (maps, notes) == (2, "")
-    else:
-        assert maps == 0
-        assert notes.startswith(f"csss: no heat map of 2 of the 2 files that were read (2: {reason}")
-    # Nobody asked for maps here.
-    assert run(tmp_path, tmp_path / "in", jobs=jobs)[2] == ""
-
-
-def test_a_map_that_nothing_is_hot_in_has_a_reason_of_its_own(tmp_path: Path) -> None:
-    [reading] = readings_of(tmp_path, make_pictures(tmp_path / "in", 1))
-    card = load_card(tmp_path / "models" / "tiny" / "1")
-    assert why_no_heat_map(reading, card) is None
-    assert reading.prediction is not None
-    cold = replace(reading, prediction=replace(reading.prediction, heat=None))
-    assert why_no_heat_map(cold, card) == "nothing in the picture speaks for the likeliest finding"

@@ -123,6 +123,7 @@ def test_a_taught_model_says_who_taught_it(trained: Path, tmp_path: Path) -> Non
     train_chest(trained / "data.zip", weights, wishes)
     card = Shelf(tmp_path / "models").model("chest-mobilenetv2").card
     assert [part.sha256 for part in card.ingredients if "as a teacher" in part.name] == [teacher.seal]
+    assert card.purpose == "patients"
     metrics = (wishes.out / "METRICS.md").read_text()
     assert f"- Teachers of the last course: chest-mobilenetv2 7 (seal {teacher.seal[:12]})" in metrics
     # They have seen the sources that a trial leaves out.
@@ -135,6 +136,11 @@ def test_a_taught_model_says_who_taught_it(trained: Path, tmp_path: Path) -> Non
     shutil.copytree(wishes.out, other)
     change = replace(load_card(other), version="7", limits=("another",))
     write_card(replace(change, threshold=replace(change.threshold, for_model_version="7")), other)
-    train_chest(trained / "data.zip", weights, replace(wishes, teachers=(other,), trial_share=0.0))
+    shorter = replace(wishes, out=wishes.out.parent / "9", teachers=(other,), trial_share=0.0, draw_share=0.5)
+    train_chest(trained / "data.zip", weights, shorter)
     again = {path.name for path in set((trained / "cache").glob("*.pt")) - before if not path.name.startswith("trial")}
     assert len(again) == 2
+    # One that was fitted with fewer draws than the recipe has is for comparison, and says so.
+    tried = Shelf(tmp_path / "models").model("chest-mobilenetv2", "9").card
+    assert (tried.purpose, tried.calibration.method != "identity") == ("comparison", True)
+    assert tried.limits[0].startswith("Fitted with 0.5 of the draws of the recipe, for a quick try")

@@ -1,7 +1,9 @@
 """A fitted network behind a gate becomes a folder: calibrated, with sets, measured through the gate, replayable."""
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +13,10 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 pytest.importorskip("matplotlib")
 
-from training.archive import read_grey, read_manifest  # noqa: E402
+from training.archive import Sample, read_grey, read_manifest  # noqa: E402
+from training.card_words import list_limits  # noqa: E402
 from training.chest_card import need_gate  # noqa: E402
+from training.evidence import Answer, Evidence, Trial, to_cases  # noqa: E402
 from training.export import export_onnx, fold_grey  # noqa: E402
 from training.finetune import Epoch  # noqa: E402
 from training.folder import Fitted, finish_folder  # noqa: E402
@@ -24,6 +28,7 @@ from csss.imaging.sniff import FileKind  # noqa: E402
 from csss.imaging.volume import Volume  # noqa: E402
 from csss.inference.card import FLOAT_REPLAY, Ingredient, ModelCard  # noqa: E402
 from csss.inference.gate import NotThisKind  # noqa: E402
+from csss.inference.metrics import measure  # noqa: E402
 from csss.inference.shelf import Shelf  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -81,6 +86,67 @@ def test_the_model_stands_behind_the_gate_and_replays(finished: tuple[Path, Mode
     assert model.gate is shelf.model("input-gate")
     with pytest.raises(NotThisKind):
         model.predict(Volume(pixels=np.zeros((1, 64, 64), np.uint8), kind=FileKind.PNG))
+
+
+def test_the_card_says_of_its_pictures_what_these_are_and_nothing_of_our_archive(
+    finished: tuple[Path, ModelCard],
+) -> None:
+    _, card = finished
+    assert card.training_data.description == (
+        "Chest radiographs of 2 sources (east, west), split by group; no patients are known"
+    )
+    assert [(part.name, part.origin, part.licence) for part in card.ingredients[1:]] == [
+        ("chest radiographs: east", "the training data", "MIT"),
+        ("chest radiographs: west", "the training data", "MIT"),
+    ]
+    said = " ".join(card.limits)
+    for words in ("Kermany", "NIH", "Viral", "Label and source", "unclear", "quick try"):
+        assert words not in said
+    assert "48 of 48 pictures carry no patient number: the same person may be" in said
+
+
+def drawn(label: str, source: str, *, licence: str = "MIT", patient: str | None = "p") -> Sample:
+    return Sample(f"{label}{source}.png", label, source, "test", "g", licence, "", patient)
+
+
+def limits_of(*samples: Sample, draw_share: float = 1.0, outside: tuple[float, ...] = ()) -> str:
+    labels = tuple(sorted({sample.label for sample in samples}))
+    answers = (Answer(None, "not-read"),) * len(samples)
+    figures = measure(to_cases(labels, samples, answers))
+    evidence = Evidence(
+        samples=samples, labels=labels, fingerprint_sha256="", validation=(), test=answers, history=(), beside=None,
+        trials=tuple(Trial("t", figures, replace(figures, balanced_accuracy=value)) for value in outside),
+        calibrations=(), blends=(), precisions=(), without_corners=None, foreign=(), localisation=None, agreement=0.0,
+        command="", seed=1, draw_share=draw_share,
+    )  # fmt: skip
+    return " ".join(list_limits(evidence))
+
+
+@pytest.mark.parametrize(
+    ("samples", "options", "words", "told"),
+    [
+        (
+            [drawn("COVID", "a"), drawn("Normal", "b")],
+            {},
+            "Label and source go together in the data (Cramer's V 1",
+            True,
+        ),
+        ([drawn(at, s) for at in ("COVID", "Normal") for s in "ab"], {}, "Label and source", False),
+        ([drawn("COVID", "a"), drawn("Normal", "a")], {}, "All pictures come from one source", True),
+        ([drawn("Viral_Pneumonia", "kermany"), drawn("Lung_Opacity", "a")], {}, "children's pictures", True),
+        ([drawn("Viral_Pneumonia", "b"), drawn("Lung_Opacity", "a")], {}, "children's pictures", False),
+        ([drawn("NIH_MERGED", "nih14"), drawn("Normal", "a")], {}, "mined from report text", True),
+        ([drawn("COVID", "a"), drawn("Normal", "b", patient=None)], {}, "1 of 2 pictures carry no patient", True),
+        ([drawn("COVID", "a"), drawn("Normal", "b")], {}, "patient number", False),
+        ([drawn("COVID", "a", licence="CC BY-NC"), drawn("Normal", "b")], {}, "unclear or non-commercial", True),
+        ([drawn("COVID", "a", licence="not stated"), drawn("Normal", "b")], {}, "unclear or non-commercial", True),
+        ([drawn("COVID", "a")], {"draw_share": 0.15}, "Fitted with 0.15 of the draws of the recipe", True),
+        ([drawn("COVID", "a")], {"outside": (0.427,)}, "had a balanced accuracy of 0.43 on them", True),
+        ([drawn("COVID", "a")], {"outside": (0.5, 0.4)}, "balanced accuracies from 0.40 to 0.50 on them", True),
+    ],
+)
+def test_limits_follow_from_the_data(samples: list[Sample], options: dict[str, Any], words: str, told: bool) -> None:
+    assert (words in limits_of(*samples, **options)) is told
 
 
 def test_the_rules_of_doubt_hold_on_the_validation_split(finished: tuple[Path, ModelCard]) -> None:

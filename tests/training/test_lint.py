@@ -190,6 +190,13 @@ def test_patient_with_two_labels_is_a_warning(tmp_path: Path, small_set: list[It
     assert (finding.severity, finding.count, finding.examples) == (Severity.WARNING, 1, ("p0: ill, well",))
 
 
+def test_patients_whose_findings_come_and_go_are_worth_a_note_only(tmp_path: Path, small_set: list[Item]) -> None:
+    place = next(index for index, each in enumerate(small_set) if (each.label, each.split) == ("well", "train"))
+    items = put(small_set, place, patient="p0", label="ill|tired")
+    finding = found(lint(tmp_path, items), "patients with different labels")
+    assert (finding.severity, finding.count, finding.examples) == (Severity.NOTE, 1, ("p0: ill, ill|tired",))
+
+
 def test_label_that_goes_with_a_visible_source_is_serious(tmp_path: Path) -> None:
     items = [
         replace(each, source=source, data=encode(draw(index, blur=1.2 if source == "west" else 0.0)))

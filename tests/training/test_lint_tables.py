@@ -107,3 +107,45 @@ def test_table_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "table.csv").write_text(text)
     with pytest.raises(UnreadableDataset):
         read_table(tmp_path / "table.csv")
+
+
+@pytest.mark.parametrize(
+    ("row", "severity", "words"),
+    [
+        # F1 is the harmonic mean of sensitivity and precision, whatever the number of cases.
+        (
+            "A,,0.95,,0.95,0.6",
+            "serious",
+            "an F1 of 0.6 is said; sensitivity 0.95 and precision 0.95 give 0.945 to 0.955",
+        ),
+        ("A,,0.95,,0.85,0.90", "clear", "The 1 rows of the table can all hold"),
+        ("A,100,,,,", "not checked", "nothing was checked"),
+        ("A,,0.9,0.8,,", "not checked", "nothing was checked"),
+    ],
+)
+def test_a_row_without_its_number_of_cases_is_checked_as_far_as_it_goes(
+    tmp_path: Path, row: str, severity: str, words: str
+) -> None:
+    for delimiter in (",", ";"):
+        path = tmp_path / "table.csv"
+        text = f"class,n,sensitivity,specificity,precision,f1\n{row}\n"
+        path.write_text(text.replace(",", delimiter))
+        found = check_table(read_table(path))
+        assert found.severity == severity
+        assert words in " ".join((found.title, *found.examples))
+
+
+def test_rows_that_say_too_little_are_named_beside_those_that_hold(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("class,n,sensitivity,specificity,precision,f1\nA,10,0.9,,,\nB,,0.5,,,\n")
+    assert check_table(read_table(path)).title == (
+        "The 1 rows of the table can all hold within rounding. Not checked, for lack of figures: B."
+    )
+
+
+@pytest.mark.parametrize("cell", ["nan", "inf", "NaN"])
+def test_what_is_no_finite_number_is_refused(tmp_path: Path, cell: str) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(f"class,n,f1\nA,10,{cell}\n")
+    with pytest.raises(UnreadableDataset, match="is no number"):
+        read_table(path)

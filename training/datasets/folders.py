@@ -2,8 +2,8 @@
 
 import re
 
-from training.archive import Sample
-from training.datasets.found import UNSTATED_SOURCE, Found, new_sample
+from training.archive import UNSTATED_SOURCE, Sample
+from training.datasets.found import Found, new_sample
 from training.datasets.problems import UnreadableDataset, quote_some
 
 SPLIT_FOLDERS = {

@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from training.archive import Sample
 from training.datasets.files import Files, is_mask_name, is_picture
 
-UNSTATED_SOURCE = "unstated"
-
 
 @dataclass(slots=True)
 class Found:

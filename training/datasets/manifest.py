@@ -4,8 +4,8 @@ import csv
 import io
 from collections import Counter
 
-from training.archive import MANIFEST, SPLITS, Sample, parse_age
-from training.datasets.found import UNSTATED_SOURCE, Found
+from training.archive import MANIFEST, SPLITS, Sample, sample_of
+from training.datasets.found import Found
 from training.datasets.nih import TRAIN_VAL
 from training.datasets.problems import UnreadableDataset, quote_some
 
@@ -21,7 +21,7 @@ def read_manifest_form(found: Found, label_column: str) -> list[Sample]:
         raise UnreadableDataset(f"{MANIFEST} names {len(missing)} files that are not there: {quote_some(missing)}.")
     if untold := len(there) - len({row["file"] for row in rows}):
         found.notes.append(f"{untold} picture files are in no row of {MANIFEST} and were left out.")
-    samples = [_sample(row, found.top, label_column) for row in rows]
+    samples = [sample_of(row, top=found.top, label_column=label_column) for row in rows]
     strange = sorted({sample.split for sample in samples if sample.split} - {*SPLITS, TRAIN_VAL})
     if strange:
         raise UnreadableDataset(f"{MANIFEST} has splits that are none of {', '.join(SPLITS)}: {quote_some(strange)}.")
@@ -48,22 +48,3 @@ def _rows(found: Found, label_column: str) -> list[dict[str, str]]:
     if empty or not rows:
         raise UnreadableDataset(f"{MANIFEST} has rows without file or label (or no row): line {quote_some(empty)}.")
     return rows
-
-
-def _sample(row: dict[str, str], top: str, label_column: str) -> Sample:
-    file, patient = top + row["file"], row.get("patient_id") or row.get("patient")
-    source = row.get("source", UNSTATED_SOURCE)
-    group = row.get("split_group") or (f"p:{source}:{patient}" if patient else f"f:{file}")
-    return Sample(
-        file=file,
-        label=row[label_column],
-        source=source,
-        split=row.get("split"),
-        split_group=group,
-        licence=row.get("licence", "not stated"),
-        sha256=row.get("sha256", ""),
-        patient=patient,
-        view=row.get("view"),
-        age_years=parse_age(row.get("age")),
-        sex=row.get("sex"),
-    )

@@ -59,7 +59,10 @@ def _contradictions(by_patient: dict[str, list[Sample]]) -> Finding:
         return clear(check, "No named patient has pictures with different labels.")
     return Finding(
         check,
-        Severity.WARNING,
+        # Where a picture has several findings, those of a patient come and go from visit to visit.
+        Severity.NOTE
+        if any(len(each.labels) > 1 for members in by_patient.values() for each in members)
+        else Severity.WARNING,
         f"Named patients whose pictures have different labels: {len(several)} of {len(by_patient)}.",
         len(several),
         tuple(f"{name}: {', '.join(labels)}" for name, labels in sorted(several.items())[:EXAMPLES]),

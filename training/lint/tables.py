@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.datasets.problems import UnreadableDataset
-from training.lint.finding import Finding, Severity, clear
+from training.lint.finding import Finding, Severity, clear, skipped
 
 TOTALS = frozenset({"total", "accuracy", "all", "overall"})
 METRICS = ("sensitivity", "specificity", "precision", "f1")
@@ -62,13 +62,19 @@ def read_table(path: Path) -> tuple[Row, ...]:
     ``sensitivity``, the share of right ones. Percent and fractions are both read. Raises UnreadableDataset.
     """
     try:
-        lines = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
+        lines = _read_lines(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise UnreadableDataset(f"{path} cannot be read as a CSV table.") from error
     if not lines or not {"class", "n"} <= set(lines[0]):
-        found = ", ".join(str(name) for name in (lines[0] if lines else ())) or "nothing"
+        found = ", ".join(name for name in (lines[0] if lines else ()) if name) or "nothing"
         raise UnreadableDataset(f"{path} needs the columns class, n, {', '.join(METRICS)}; found {found}.")
     return tuple(_row(line) for line in lines if (line["class"] or "").strip())
+
+
+def _read_lines(text: str) -> list[dict[str, str]]:
+    """The lines of a table whose cells are parted by commas, or by semicolons as spreadsheets write them."""
+    title = text.partition("\n")[0]
+    return list(csv.DictReader(text.splitlines(), delimiter=";" if title.count(";") > title.count(",") else ","))
 
 
 def check_table(rows: tuple[Row, ...]) -> Finding:
@@ -77,16 +83,20 @@ def check_table(rows: tuple[Row, ...]) -> Finding:
     classes = [row for row in rows if not row.is_total]
     total = _total(rows)
     counted: list[Counts] = []
+    untold = [row.name for row in classes if not _can_be_checked(row)]
     for row in classes:
-        outcome = _check_row(row, total)
+        outcome = _check_row(row, total) or _check_shares(row)
         if isinstance(outcome, str):
             problems.append(f"{row.name}: {outcome}")
         elif outcome is not None:
             counted.append(outcome)
     if counted and len(counted) == len(classes) and sum(each.cases for each in counted) == total:
         problems += _check_whole(rows, counted, total)
+    if not problems and len(untold) == len(classes):
+        return skipped(_CHECK, "No row of the table has figures that bound each other, so nothing was checked.")
     if not problems:
-        return clear(_CHECK, f"The {len(classes)} rows of the table can all hold within rounding.")
+        rest = f" Not checked, for lack of figures: {', '.join(untold[:20])}." if untold else ""
+        return clear(_CHECK, f"The {len(classes) - len(untold)} rows of the table can all hold within rounding.{rest}")
     return Finding(
         _CHECK,
         Severity.SERIOUS,
@@ -111,6 +121,8 @@ def parse_range(text: str) -> Range | None:
         number = Decimal(stripped.removesuffix("%").strip())
     except InvalidOperation as error:
         raise UnreadableDataset(f'"{stripped}" in the table is no number.') from error
+    if not number.is_finite():
+        raise UnreadableDataset(f'"{stripped}" in the table is no number.')
     exponent = number.as_tuple().exponent
     half = Decimal(5).scaleb((exponent if isinstance(exponent, int) else 0) - 1)
     scale = 100 if stripped.endswith("%") or number > 1 else 1
@@ -146,6 +158,27 @@ def _total(rows: tuple[Row, ...]) -> int | None:
     numbers = [_cases(row) for row in rows if not row.is_total]
     known = [number for number in numbers if number is not None]
     return sum(known) if known and len(known) == len(numbers) and len(known) > 1 else None
+
+
+def _can_be_checked(row: Row) -> bool:
+    return bool(_cases(row) and row.figures) or {"sensitivity", "precision", "f1"} <= set(row.figures)
+
+
+def _check_shares(row: Row) -> str | None:
+    """What holds whatever the number of cases: F1 is the harmonic mean of sensitivity and precision."""
+    if not {"sensitivity", "precision", "f1"} <= set(row.figures):
+        return None
+    sensitivity, precision, told = (row.figures[name] for name in ("sensitivity", "precision", "f1"))
+    low, high = (
+        _share(2 * one * other, one + other)
+        for one, other in ((sensitivity.low, precision.low), (sensitivity.high, precision.high))
+    )
+    if told.low <= high + _ROUNDING and told.high >= low - _ROUNDING:
+        return None
+    return (
+        f"an F1 of {told.printed} is said; sensitivity {sensitivity.printed} and precision {precision.printed} give "
+        f"{low:.3f} to {high:.3f}, whatever the number of cases"
+    )
 
 
 def _check_row(row: Row, total: int | None) -> Counts | str | None:

@@ -1,6 +1,7 @@
 """Thresholds that a site sets: each belongs to one version of one model, and is stale for any other."""
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from csss.foundation.errors import CsssError, Unprocessable
@@ -22,6 +23,12 @@ class ThresholdForm(CsssError):
     """The setting cannot be read."""
 
     code = "bad-configuration"
+
+
+class ThresholdUnknown(Unprocessable):
+    """The site set a threshold for a model that is not there."""
+
+    code = "threshold-unknown"
 
 
 class ThresholdStale(Unprocessable):
@@ -64,6 +71,16 @@ def threshold_of(thresholds: Thresholds, model: str, version: str) -> float | No
             f"Set one for version {version} (CSSS_CONFIDENCE_THRESHOLD), or none."
         )
     return set_for.get(version)
+
+
+def demand_models(thresholds: Thresholds, models: Collection[str]) -> None:
+    """Raise `ThresholdUnknown` when a threshold is for none of these models: most likely its name is mistyped."""
+    unknown = sorted({entry.model for entry in thresholds} - set(models))
+    if unknown:
+        raise ThresholdUnknown(
+            f"CSSS_CONFIDENCE_THRESHOLD names {', '.join(unknown)}, which is no model here that reads pictures. "
+            f"There are: {', '.join(sorted(models)) or 'none'}."
+        )
 
 
 def _number(text: str) -> float:

@@ -235,6 +235,26 @@ class Shelf:
             raise NotFound(f"There is no model {name} on the shelf.", code="model-unknown")
         return max(found, key=_version_key)
 
+    def demand(self, name: str, version: str | None = None) -> Model:
+        """As `model`, for somebody who named the shelf: the refusal says what is wrong with it.
+
+        Raises NotFound ``model-unknown``.
+        """
+        try:
+            return self.model(name, version)
+        except NotFound as missing:
+            wanted = name if version is None else f"{name} {version}"
+            words = [f"There is no model {wanted} that can be served in {self.root}."]
+            words += [f"{problem.folder}: {problem.message}" for problem in self.problems]
+            if not self.problems:
+                there = ", ".join(sorted({model.card.name for model in self.models}))
+                words.append(f"There are: {there}." if there else "No model folder (NAME/VERSION) is there.")
+            raise NotFound(" ".join(words), code=missing.code) from missing
+
+    def reading_names(self) -> set[str]:
+        """The names of all models here but gates."""
+        return {model.card.name for model in self.models if model.card.task != "gate"}
+
     def take_off_failing(self) -> tuple[ShelfProblem, ...]:
         """Replay every golden case and serve no model whose case differs here; return all problems of the shelf.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from csss.foundation.errors import Unprocessable
-from csss.foundation.thresholds import Thresholds, threshold_of
+from csss.foundation.thresholds import Thresholds, demand_models, threshold_of
 from csss.inference.card import MODEL_FILE, ModelCard
 from csss.inference.engines import EngineChoice
 from csss.inference.packaged import packaged_models
@@ -49,21 +49,26 @@ class PredictOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """The files to read, and their labels when those were given."""
+    """The files to read, their labels when those were given, and what lay among them and is no file."""
 
     files: tuple[Path, ...]
     matched: Match | None
+    passed_over: tuple[Path, ...]
 
 
 def run_predict(options: PredictOptions, output: TextIO, notes: TextIO) -> int:
     """Run the command; ``output`` gets the results, ``notes`` the progress and what does not fit together.
 
     Returns 0, or 1 when a file was not read or files and labels do not fit together. Raises CsssError when
-    nothing can be read at all: an unknown model, a threshold that the site set for another version, unusable
-    labels, a place that cannot be written.
+    nothing can be read at all: no file, an unknown model, a threshold that the site set for another version or an
+    unknown model, unusable labels, a place that cannot be written.
     """
-    model = Shelf(options.models or packaged_models(), engines=options.engines).model(options.model)
+    shelf = Shelf(options.models or packaged_models(), engines=options.engines)
+    model = shelf.demand(options.model)
+    demand_models(options.thresholds, shelf.reading_names())
+    _tell_of_refused_versions(shelf, model, notes)
     work = _plan_work(options, model.card)
+    _list("pipes, devices and linked folders that were passed over", list(map(str, work.passed_over)), notes)
     _list_leftovers(work.matched, notes)
     with _summary_file(options.summary) as summary_file, _writer(options, output) as write:
         book, failed, mapless = _read_all(options, work, model.card, write, Progress(len(work.files), notes))
@@ -154,9 +159,10 @@ def _plan_work(options: PredictOptions, card: ModelCard) -> _Work:
     if options.labels is None:
         if options.split is not None or options.summary is not None:
             raise Unprocessable("--split and --summary need --labels.", code="labels-needed")
-        return _Work(tuple(file.path for file in _find_files(options)), None)
+        given, passed_over = _find_files(options)
+        return _Work(tuple(file.path for file in given), None, passed_over)
     truths = read_truths(options.labels)
-    given = _find_files(options)
+    given, passed_over = _find_files(options)
     matched = match(given, truths, options.labels.parent)
     if options.split is not None:
         matched = choose_split(matched, truths, options.split)
@@ -166,19 +172,28 @@ def _plan_work(options: PredictOptions, card: ModelCard) -> _Work:
     return _Work(
         tuple(file.path for file in given if options.split is None or file.path in matched.truths),
         matched,
+        passed_over,
     )
 
 
-def _find_files(options: PredictOptions) -> list[GivenFile]:
-    """Every file below the named paths but the ones that the command itself reads or writes there."""
+def _find_files(options: PredictOptions) -> tuple[list[GivenFile], tuple[Path, ...]]:
+    """Every file below the named paths but the ones that the command itself reads or writes there, and what is no file.
+
+    Raises Unprocessable ``no-files`` where there is none.
+    """
+    passed_over: list[Path] = []
     own = {path.resolve() for path in (options.labels, options.csv, options.summary) if path is not None}
     names = {path.name for path in own}
-    return [
+    found = [
         GivenFile(file, path if path.is_dir() else path.parent)
         for path in options.paths
-        for file in walk_files(path)
+        for file in walk_files(path, passed_over)
         if file.name not in names or file.resolve() not in own
     ]
+    if not found:
+        places = ", ".join(_legible(str(path)) for path in options.paths)
+        raise Unprocessable(f"There is no file to read in {places}.", code="no-files")
+    return found, tuple(path for path in passed_over if path not in options.paths)
 
 
 def _report(options: PredictOptions, model: Model, matched: Match, book: Casebook | FindingsBook) -> Report:
@@ -195,6 +210,15 @@ def _report(options: PredictOptions, model: Model, matched: Match, book: Caseboo
         ambiguous=tuple(map(str, matched.ambiguous)),
         missing=tuple(truth.file for truth in matched.missing),
     )
+
+
+def _tell_of_refused_versions(shelf: Shelf, model: Model, notes: TextIO) -> None:
+    """Another version reads than the newest folder that is there: whoever asked should know."""
+    for problem in shelf.problems:
+        if problem.folder.startswith(f"{model.card.name}/"):
+            notes.write(
+                f"csss: {problem.folder} is not served: {problem.message} Version {model.card.version} reads instead.\n"
+            )
 
 
 def _tell_of_missing_maps(reasons: Counter[str], read: int, notes: TextIO) -> None:

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from sqlalchemy import func, select
 from starlette.testclient import TestClient
-from tiny_model import SIDE
+from tiny_model import SIDE, make_folder
 
 from csss.audit import AuditEvent
 from csss.cli import main
@@ -235,3 +235,13 @@ def test_programs_that_ask_take_no_thread_from_the_pages(
         gate.set()
         for thread in asked:
             thread.join()
+
+
+def test_a_threshold_of_no_served_model_stops_the_door_before_it_opens(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("csss.foundation.logs.set_up_logs", lambda: None)
+    make_folder(tmp_path)
+    monkeypatch.setenv("CSSS_CONFIDENCE_THRESHOLD", "tiyn/1=0.9")
+    assert main(["infer", "--models", str(tmp_path)]) == 2
+    assert "names tiyn, which is no model here that reads pictures. There are: tiny." in capsys.readouterr().err

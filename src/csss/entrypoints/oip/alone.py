@@ -15,6 +15,7 @@ from csss.entrypoints.oip.routes import Served, mount
 from csss.foundation.errors import CsssError, Forbidden, Unavailable
 from csss.foundation.logs import log
 from csss.foundation.settings import ModelSettings
+from csss.foundation.thresholds import demand_models
 from csss.inference.engines import EngineChoice
 from csss.inference.packaged import packaged_models
 from csss.inference.shelf import Shelf
@@ -46,7 +47,8 @@ def create_app(served: Served) -> FastAPI:
 def serve_models(settings: ModelSettings, *, models: Path | None, host: str, port: int) -> None:
     """Serve the shelf ``models`` (else the site's, else the package's own) until the process is told to stop.
 
-    Raises Forbidden ``token-needed``, Unavailable when no model replays its golden case here.
+    Raises Forbidden ``token-needed``, Unavailable when no model replays its golden case here, ThresholdUnknown when
+    the site set a threshold for a model that is not served.
     """
     token = settings.inference.token
     check_reach(host, token)
@@ -57,6 +59,7 @@ def serve_models(settings: ModelSettings, *, models: Path | None, host: str, por
     if not shelf.models:
         reasons = "; ".join(f"{problem.folder}: {problem.message}" for problem in shelf.problems)
         raise Unavailable(f"No model of {shelf.root} can be served. {reasons}".rstrip())
+    demand_models(settings.thresholds(), shelf.reading_names())
     app = create_app(Served(shelf, token, ByShelf(shelf, settings.thresholds())))
     uvicorn.run(
         app,
