@@ -33,6 +33,8 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@if $(BIN)/python -c "import torch, onnx" 2>/dev/null; then $(BIN)/mypy -p training; \
+	else echo "The types of training/ are not checked: PyTorch is not installed (make train)."; fi
 	$(BIN)/lint-imports
 
 pytest: $(VENV)/.test

@@ -123,7 +123,7 @@ def _echo(path: Path) -> Iterator[GatePicture]:
 
 def _cine(data: bytes) -> list[Grey]:
     from pydicom import dcmread
-    from pydicom.pixels import pixel_array
+    from pydicom.pixels.utils import pixel_array
 
     frames = np.asarray(pixel_array(dcmread(io.BytesIO(data))))
     return [np.asarray(Image.fromarray(frame).convert("L")) for frame in frames.astype(np.uint8)]
