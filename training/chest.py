@@ -100,8 +100,7 @@ def train_chest(archive: Path, weights: dict[str, torch.Tensor], wishes: Wishes)
     ranks = join_ranks()
     samples = read_manifest(archive)
     demand_labels(samples)
-    labels = tuple(sorted({sample.label for sample in samples}))
-    teachers = Teachers(wishes.teachers, labels, SPEC, torch.get_num_threads()) if wishes.teachers else None
+    teachers = Teachers(wishes.teachers, samples, SPEC, torch.get_num_threads()) if wishes.teachers else None
     framings = {course.framing for course in wishes.courses}
     pictures = ranks.after_first(lambda: {each: _pictures(archive, samples, wishes.cache, each) for each in framings})
     name = f"{wishes.backbone}-{fingerprint(samples)[:12]}"

@@ -12,25 +12,27 @@ import torch
 from torch.nn import functional
 
 from csss.foundation.errors import Unprocessable
-from csss.inference.card import HEAD_FILE, Ingredient, InputSpec, load_card, read_listed
+from csss.inference.card import HEAD_FILE, Ingredient, InputSpec, ModelCard, load_card, read_listed
 from csss.inference.engines import EngineChoice
 from csss.inference.head import read_head
 from csss.inference.shelf import Model
 from csss.inference.tasks.classify import calibrate
+from training.archive import Sample, fingerprint
 
 _LEAST = 1e-9
 
 
 class Teachers:
-    """Finished model folders that state the same ``labels`` in the same order, and what they say together.
+    """Finished model folders that state the labels of the data in the same order, and what they say together.
 
     ``spec`` is how the pictures of a batch were normalised. Raises CardError for a folder that is not whole, and
-    Unprocessable ``teacher-unfit`` for a model of other labels or another framing.
+    Unprocessable ``teacher-unfit`` for a model of other data (it may have been fitted on what the pupil is tested
+    on), other labels or another framing.
     """
 
-    def __init__(self, folders: Sequence[Path], labels: tuple[str, ...], spec: InputSpec, threads: int) -> None:
+    def __init__(self, folders: Sequence[Path], samples: tuple[Sample, ...], spec: InputSpec, threads: int) -> None:
         self._spec = spec
-        self._teachers = tuple(_Teacher(folder, labels, spec, threads) for folder in folders)
+        self._teachers = tuple(_Teacher(folder, samples, spec, threads) for folder in folders)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -52,15 +54,22 @@ class Teachers:
         return functional.softmax(torch.from_numpy(np.mean(logs, axis=0)).float(), dim=1)
 
 
+def _trouble(card: ModelCard, samples: tuple[Sample, ...], spec: InputSpec) -> str | None:
+    if card.task != "classify" or [label.name for label in card.labels] != sorted({each.label for each in samples}):
+        return "it states other labels than the data have"
+    if card.training_data.fingerprint_sha256 != fingerprint(samples):
+        return "it was fitted on other data or another split, so perhaps on pictures that are to test its pupil"
+    if card.input.framing != spec.framing:
+        return "it is shown another part of the picture"
+    return None
+
+
 class _Teacher:
-    def __init__(self, folder: Path, labels: tuple[str, ...], spec: InputSpec, threads: int) -> None:
+    def __init__(self, folder: Path, samples: tuple[Sample, ...], spec: InputSpec, threads: int) -> None:
         card = load_card(folder)
-        if tuple(label.name for label in card.labels) != labels or card.task != "classify":
-            message = f"{card.name} {card.version} states other labels than the data have; it cannot teach them."
-            raise Unprocessable(message, code="teacher-unfit")
-        if card.input.framing != spec.framing:
-            message = f"{card.name} {card.version} is shown another part of the picture; it cannot teach this one."
-            raise Unprocessable(message, code="teacher-unfit")
+        trouble = _trouble(card, samples, spec)
+        if trouble:
+            raise Unprocessable(f"{card.name} {card.version} cannot teach: {trouble}.", code="teacher-unfit")
         self._model = Model(card, folder, threads, EngineChoice())
         self._head = read_head(read_listed(card, folder, HEAD_FILE))
         self.name = f"{card.name} {card.version} (seal {self._model.seal[:12]})"

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from model_shelves import OTHER_HEAD, make_version
 
 torch = pytest.importorskip("torch")
 
+from training.archive import Sample, fingerprint  # noqa: E402
 from training.chest_net import ChestNet  # noqa: E402
 from training.finetune import Course, Pictures, _Run, fit_course, run_pictures  # noqa: E402
 from training.ranks import Ranks  # noqa: E402
@@ -20,10 +22,13 @@ from training.vary_batch import show_batch  # noqa: E402
 from csss.foundation.errors import Unprocessable  # noqa: E402
 from csss.imaging.sniff import FileKind  # noqa: E402
 from csss.imaging.volume import Volume  # noqa: E402
+from csss.inference.card import Label, Risk, TrainingData  # noqa: E402
 from csss.inference.shelf import Shelf  # noqa: E402
 
 pytestmark = pytest.mark.torch
-LABELS = ("calm", "wave", "storm")
+SAMPLES = tuple(
+    Sample(f"{label}.png", label, "s", "train", label, "MIT", "a" * 64) for label in ("calm", "wave", "storm")
+)
 ALONE = Ranks(0, 1, torch.device("cpu"))
 COURSE = Course(
     stages=((SIDE, 256),) * 3, head_rate=3e-2, rate=1e-2, batch=16, averaging=0.9, cell_power=1.0, strong=0.0,
@@ -33,9 +38,16 @@ COURSE = Course(
 
 @pytest.fixture
 def shelf(tmp_path: Path) -> Path:
-    make_version(tmp_path, "1")
-    make_version(tmp_path, "2", head_seed=OTHER_HEAD)
+    for version, head_seed in (("1", 2), ("2", OTHER_HEAD)):
+        make_version(tmp_path, version, head_seed=head_seed, changes=taught_by(SAMPLES))
     return tmp_path
+
+
+def taught_by(samples: tuple[Sample, ...]) -> dict[str, Any]:
+    """What a card says of a model that was fitted on these pictures; its labels in the order of their names."""
+    data = TrainingData(fingerprint(samples), "made up", 1, 1, 1, 0.5, 0.5, 0.5, 0.5, ())
+    names = ("calm", "storm", "wave")
+    return {"training_data": data, "labels": tuple(Label(name, name, None, Risk.LOW) for name in names)}
 
 
 def greys(count: int = 5) -> np.ndarray:
@@ -50,7 +62,7 @@ def served(shelf: Path, version: str, pictures: np.ndarray) -> np.ndarray:
 
 
 def teachers(*folders: Path) -> Teachers:
-    return Teachers(folders, LABELS, SPEC, 1)
+    return Teachers(folders, SAMPLES, SPEC, 1)
 
 
 def test_teachers_say_the_geometric_mean_of_what_they_say_where_they_are_served(shelf: Path) -> None:
@@ -74,9 +86,14 @@ def test_a_teacher_is_shown_pictures_of_its_own_size(shelf: Path) -> None:
 
 
 def test_who_states_other_labels_or_sees_another_part_cannot_teach(shelf: Path) -> None:
-    for labels, spec in ((("wave", "calm", "storm"), SPEC), (LABELS, replace(SPEC, framing="lungs"))):
-        with pytest.raises(Unprocessable) as caught:
-            Teachers([shelf / "tiny/1"], labels, spec, 1)
+    moved = (replace(SAMPLES[0], split="test"), *SAMPLES[1:])
+    for samples, spec, reason in (
+        (SAMPLES[:2], SPEC, "other labels"),
+        (moved, SPEC, "other data or another split"),
+        (SAMPLES, replace(SPEC, framing="lungs"), "another part of the picture"),
+    ):
+        with pytest.raises(Unprocessable, match=f"tiny 1 cannot teach: .*{reason}") as caught:
+            Teachers([shelf / "tiny/1"], samples, spec, 1)
         assert caught.value.code == "teacher-unfit"
 
 
