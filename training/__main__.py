@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from csss.foundation.errors import CsssError
+from csss.foundation.legible import legible
 from training.data_commands import REFUSED, add_data_commands
 from training.model_commands import add_model_commands
 
@@ -25,7 +26,7 @@ def main() -> None:
     try:
         given.run(given)
     except CsssError as error:
-        print(error.message, file=sys.stderr)
+        print(legible(error.message), file=sys.stderr)
         raise SystemExit(REFUSED) from error
 
 

@@ -31,7 +31,7 @@ def demand_there(*, gate: Path | None = None, beside: Path | None = None, zips: 
         Shelf(gate).demand(GATE)
     if beside is not None:
         place = beside.resolve()
-        Shelf(place.parents[1]).demand(place.parent.name, place.name)
+        Shelf(place.parent.parent).demand(place.parent.name, place.name)
     for path in zips:
         if path is not None and not zipfile.is_zipfile(path):
             raise Unprocessable(f"{path} is no zip.", code="no-zip")

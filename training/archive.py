@@ -77,11 +77,16 @@ def read_manifest(path: Path) -> tuple[Sample, ...]:
         with zipfile.ZipFile(path) as archive:
             rows = list(csv.DictReader(io.StringIO(archive.read(MANIFEST).decode("utf-8-sig"))))
             _demand_columns(path, rows)
+            there = set(archive.namelist())
+            missing = [row["file"] for row in rows if row["file"] not in there]
+            if missing:
+                raise UnfitArchive(f"{MANIFEST} in {path} names files that are not there: {', '.join(missing[:5])}.")
             samples = tuple(_hashed(sample_of(row), archive) for row in rows)
-    except (OSError, zipfile.BadZipFile, UnicodeDecodeError) as error:
+    except (OSError, zipfile.BadZipFile, UnicodeDecodeError, csv.Error, RuntimeError) as error:
+        # zipfile raises RuntimeError for an encrypted file, NotImplementedError for a compression it does not know.
         raise UnfitArchive(f"{path} cannot be read as a zip with {MANIFEST}. {_ADVICE}") from error
     except KeyError as error:
-        raise UnfitArchive(f"{path} is a zip without a file that is needed: {error.args[0]}. {_ADVICE}") from error
+        raise UnfitArchive(f"{path} is a zip without {MANIFEST}. {_ADVICE}") from error
     prove_groups_whole(samples)
     return samples
 
@@ -107,17 +112,18 @@ def _hashed(sample: Sample, archive: zipfile.ZipFile) -> Sample:
 
 
 def prove_groups_whole(samples: tuple[Sample, ...]) -> None:
-    """Raise SplitLeak when a group has pictures in more than one split."""
-    split_of: dict[str, str | None] = {}
+    """Raise SplitLeak when a group or a patient has pictures in more than one split."""
+    split_of: dict[tuple[str, str], str | None] = {}
     for row in samples:
-        if split_of.setdefault(row.split_group, row.split) != row.split:
-            raise SplitLeak(f"The group {row.split_group} is in {row.split} and {split_of[row.split_group]}.")
+        for what, name in (("group", row.split_group), ("patient", row.patient)):
+            if name is not None and split_of.setdefault((what, name), row.split) != row.split:
+                raise SplitLeak(f"The {what} {name} is in {row.split} and {split_of[what, name]}.")
 
 
 def parse_age(text: str | None) -> float | None:
     """Years from "58", "058Y" or "58.5"; None where nothing is said or no person is that old."""
     digits = (text or "").strip().upper().removesuffix("Y")
-    if not digits.replace(".", "", 1).isdigit() or float(digits) > _OLDEST_YEARS:
+    if not digits.replace(".", "", 1).isdecimal() or float(digits) > _OLDEST_YEARS:
         return None
     return float(digits)
 

@@ -1,10 +1,12 @@
 """What the card of a chest model says of its limits and pictures, as it follows from the data and the figures."""
 
+import re
+
 import numpy as np
 
 from csss.inference.card import Ingredient
 from csss.inference.metrics import measure
-from training.archive import NOT_STATED, Sample
+from training.archive import Sample
 from training.evidence import Evidence
 from training.lint.sources import cramers_v
 from training.trials import OUTSIDE_SOURCES
@@ -14,15 +16,23 @@ CONFOUNDED = 0.3
 _CHILDREN = "kermany"
 _SAME_PEOPLE = {"nih14", "radiography_normal", "mendeley_9d55cttn5h"}
 """Collections that took pictures from the NIH's."""
-_RESTRICTING = ("NC", "UNCLEAR", NOT_STATED.upper())
+_FREE = re.compile(
+    r"\b(CC0|CC[ -]BY|MIT|BSD|Apache|ODC-BY|PDDL|OGL|Open Government Licen[cs]e|public domain|unrestricted)\b", re.I
+)
+_RESTRICTED = re.compile(r"\b(NC|ND|non-?commercial|unclear|unknown|not (stated|verified))\b", re.I)
 
 
 def describe_data(samples: tuple[Sample, ...]) -> str:
     """One sentence: what the pictures are, where they come from, and by what they were split."""
     sources = sorted({sample.source for sample in samples})
     where = f"{len(sources)} sources ({', '.join(sources)})" if len(sources) > 1 else f"one source ({sources[0]})"
-    known = any(sample.patient for sample in samples)
-    return f"Chest radiographs of {where}, split by {'patient or group' if known else 'group; no patients are known'}"
+    known = sum(sample.patient is not None for sample in samples)
+    by = (
+        "patient" if known == len(samples)
+        else f"patient where one is known ({known:,} of {len(samples):,} pictures), else by group" if known
+        else "group; no patients are known"
+    )  # fmt: skip
+    return f"Chest radiographs of {where}, split by {by}"
 
 
 def list_collections(samples: tuple[Sample, ...]) -> tuple[Ingredient, ...]:
@@ -121,7 +131,8 @@ def _persons(samples: tuple[Sample, ...]) -> tuple[str, ...]:
 
 
 def _terms(samples: tuple[Sample, ...]) -> tuple[str, ...]:
-    licences = {sample.licence.upper() for sample in samples}
-    if not any(word in licence for licence in licences for word in _RESTRICTING):
+    """What is not known to be free counts as restricted."""
+    licences = {sample.licence for sample in samples}
+    if all(_FREE.search(licence) and not _RESTRICTED.search(licence) for licence in licences):
         return ()
     return ("Some sources have unclear or non-commercial terms; see the ingredients before commercial use.",)

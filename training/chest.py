@@ -101,6 +101,8 @@ def train_chest(archive: Path, weights: dict[str, torch.Tensor], wishes: Wishes)
     samples = read_manifest(archive)
     demand_labels(samples)
     teachers = Teachers(wishes.teachers, samples, SPEC, torch.get_num_threads()) if wishes.teachers else None
+    if wishes.trial_share > 0.0:
+        leave_out(samples)  # refuses data without such sources now and not after the fit
     framings = {course.framing for course in wishes.courses}
     pictures = ranks.after_first(lambda: {each: _pictures(archive, samples, wishes.cache, each) for each in framings})
     name = f"{wishes.backbone}-{fingerprint(samples)[:12]}"
@@ -238,7 +240,7 @@ def _try_outside(
     untaught = [course for course in wishes.courses if course.taught == 0.0]
     courses = tuple(_draw_less(course, wishes.trial_share) for course in untaught)
     network, _, _ = _fit(weights, part, courses, wishes, f"trial-{wishes.backbone}-{fingerprint(samples)[:12]}", ranks)
-    last = pictures[wishes.courses[-1].framing]
+    last = pictures[untaught[-1].framing]
     judged = [_judge(network, last, rows, labels, ranks) for rows in (kept.validation, kept.outside)]
     left_out = ", without the taught one" if len(untaught) < len(wishes.courses) else ""
     return (Trial(f"the same courses{left_out} with {wishes.trial_share:.0%} of the draws", *judged),)

@@ -5,7 +5,7 @@ import hashlib
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -62,8 +62,10 @@ class Course:
 
     @property
     def key(self) -> str:
-        """Names a fit of this course among the files of a cache."""
-        return hashlib.sha256(repr(self).encode()).hexdigest()[:12]
+        """Names a fit of this course among the files of a cache; what is as usual is left out, so that it may grow."""
+        told = [(each.name, getattr(self, each.name)) for each in fields(self)]
+        unusual = [entry for entry, each in zip(told, fields(self), strict=True) if entry[1] != each.default]
+        return hashlib.sha256(repr(unusual).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ from csss.inference.metrics import Cases, Figures, measure
 from csss.inference.prediction import Prediction
 from csss.inference.prepare import open_picture
 from csss.inference.tasks.classify import classify
+from training.ahead import demand_new
 from training.pretrained import imagenet_ingredient
 from training.quantise import Precision
 
@@ -116,6 +117,7 @@ def write_gate(
     evidence: GateEvidence,
 ) -> ModelCard:
     """Write every file of the folder ``out`` (NAME/VERSION), the card last; returns the card."""
+    demand_new(out)
     out.mkdir(parents=True, exist_ok=True)
     card = _draft(out, names, spec, model, head, (temperature, tau, limit), replay, evidence)
     engine = open_onnx(model, 1)

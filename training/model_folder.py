@@ -13,6 +13,7 @@ from csss.inference.engines import EngineChoice
 from csss.inference.golden import keep_golden, write_golden
 from csss.inference.head import Head, write_head
 from csss.inference.shelf import Model, Shelf
+from training.ahead import demand_new
 from training.chest_card import GATE, need_gate
 
 METRICS_FILE = "METRICS.md"
@@ -27,8 +28,9 @@ Draft = Callable[[tuple[FileHash, ...], GateNeed | None], ModelCard]
 def open_draft(out: Path, network: bytes, head: Head, gate: Path | None, draft: Draft) -> Model:
     """Write the weights into ``out`` (NAME/VERSION) and open them as they will be served, behind the gate of a shelf.
 
-    Raises NotFound, CardError for a gate that is not there.
+    Raises VersionExists for a finished model there, NotFound, CardError for a gate that is not there.
     """
+    demand_new(out)
     out.mkdir(parents=True, exist_ok=True)
     (out / MODEL_FILE).write_bytes(network)
     (out / HEAD_FILE).write_bytes(write_head(head))

@@ -138,7 +138,7 @@ def _speakers(assembly: Assembly) -> tuple[bool, str]:
             good = False
             words.append(problem.message)
     try:
-        demand_models(thresholds, names)
+        demand_models(thresholds, shelf.reading_names() | names)
     except CsssError as problem:
         good = False
         words.append(problem.message)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from csss.foundation.errors import CsssError
+from csss.foundation.legible import legible
 
 DEMO_FOLDER = Path("var/demo")
 
@@ -20,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options) or 0)
     except CsssError as problem:
-        print(f"csss: {problem.message}", file=sys.stderr)
+        print(f"csss: {legible(problem.message)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -94,7 +94,7 @@ def assemble(settings: Settings, *, clock: Clock | None = None) -> Assembly:
         demand_models(settings.thresholds(), shelf.reading_names())
     except CsssError as problem:
         # The rest of the site goes on; `csss check` fails.
-        _logger.error("threshold of no model", extra={"code": problem.code})
+        _logger.error("threshold of no model", extra={"code": problem.code, **problem.facts})
     sandbox = Sandbox()
     channels = open_channels(settings)
     site = Site(hospital_name=settings.hospital_name, approval=settings.approval)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from alembic import command
@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from csss.accounts.tables import Role, User
+from csss.audit import AuditEvent, Outcome
 from csss.findings.choices import ModelChoice
 from csss.findings.decisions import ChoiceKind
 from csss.findings.tables import Analysis
@@ -136,56 +137,110 @@ def test_a_choice_from_before_seals_is_kept_fits_nothing_and_still_cannot_be_cha
     engine.dispose()
 
 
+CHOICE: dict[str, Any] = {
+    "model": "tiny", "version": "2", "seal": "c" * 64, "replaced": "1", "tau": 0.9, "modalities": ["DX"],
+    "body_parts": ["CHEST"], "at": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), "reason": "why",
+}  # fmt: skip
+PROPOSED = {"kind": "propose", "by_id": "first"}
+CONFIRMED = {"kind": "activate", "by_id": "second", "proposal_id": 1}
+OTHERS = {"model": "other", "version": "3", "seal": "d" * 64, "tau": 0.8, "modalities": ["CT"], "body_parts": ["HEAD"]}
+
+
 @pytest.mark.parametrize(
-    ("changed", "taken"),
+    ("rows", "taken"),
     [
-        ({}, True),
-        ({"by_id": "proposer"}, False),
-        ({"proposal_id": None}, False),
-        ({"proposal_id": "a shadow"}, False),
-        ({"model": "other"}, False),
-        ({"version": "3"}, False),
-        ({"seal": "d" * 64}, False),
-        ({"seal": None}, False),
-        ({"tau": None}, False),
-        ({"tau": 0.8}, False),
-        ({"kind": ChoiceKind.ROLL_BACK, "proposal_id": None, "by_id": "proposer"}, True),
+        ([PROPOSED, CONFIRMED], True),
+        ([PROPOSED, {**CONFIRMED, "by_id": "first"}], False),
+        ([PROPOSED, {**CONFIRMED, "proposal_id": None}], False),
+        ([{**PROPOSED, "kind": "shadow"}, CONFIRMED], False),
+        *[([PROPOSED, {**CONFIRMED, name: value}], False) for name, value in OTHERS.items()],
+        ([PROPOSED, {**CONFIRMED, "seal": None}], False),
+        ([PROPOSED, {**CONFIRMED, "tau": None}], False),
+        # What speaks has changed since it was proposed; of another model it may.
+        ([PROPOSED, {"kind": "switch-off", "by_id": "first"}, CONFIRMED], False),
+        ([PROPOSED, {"kind": "switch-off", "by_id": "first", "model": "other"}, CONFIRMED], True),
+        # One alone goes back to what two had agreed on, and to nothing else.
+        ([{"kind": "roll-back", "by_id": "first"}], False),
+        ([PROPOSED, {"kind": "roll-back", "by_id": "first"}], False),
+        ([PROPOSED, CONFIRMED, {"kind": "roll-back", "by_id": "first"}], True),
+        *[([PROPOSED, CONFIRMED, {"kind": "roll-back", "by_id": "first", name: value}], False)
+          for name, value in OTHERS.items()],
+        ([{"kind": "switch-off", "by_id": "first"}], True),
     ],
-)
-def test_the_database_demands_a_second_person_for_an_activation(
-    engine: Engine, changed: dict[str, Any], taken: bool
+)  # fmt: skip
+def test_the_database_lets_nothing_speak_that_two_did_not_agree_on(
+    engine: Engine, rows: list[dict[str, Any]], taken: bool
 ) -> None:
-    keys = {name: uuid4() for name in ("proposer", "second", "a proposal", "a shadow")}
-    now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-    choice = {
-        "model": "tiny", "version": "2", "seal": "c" * 64, "replaced": "1", "tau": 0.9, "modalities": [],
-        "body_parts": [], "at": now, "reason": "why",
-    }  # fmt: skip
     with Session(engine) as session:
-        for name in ("proposer", "second"):
-            session.add(User(id=keys[name], email=f"{name}@x.example", name=name, role=Role.ADMIN, created_at=now))
-        session.flush()
-        for number, (name, kind) in enumerate((("a proposal", "propose"), ("a shadow", "shadow")), start=1):
-            session.add(
-                ModelChoice(id=keys[name], number=number, kind=ChoiceKind(kind), by_id=keys["proposer"], **choice)
-            )
-        session.commit()
-        row: dict[str, Any] = {
-            **choice, "id": uuid4(), "number": 3, "kind": ChoiceKind.ACTIVATE, "by_id": "second",
-            "proposal_id": "a proposal", **changed,
-        }  # fmt: skip
-        session.add(
-            ModelChoice(
-                **{name: keys.get(value, value) if isinstance(value, str) else value for name, value in row.items()}
-            )
-        )
-        if taken:
-            session.commit()
-        else:
-            with pytest.raises(DBAPIError, match="confirms what another administrator proposed"):
+        people = _add_people(session)
+        keys = [uuid4() for _ in rows]
+        for number, row in enumerate(rows, start=1):
+            proposal = row.get("proposal_id")
+            own = {"by_id": people[row["by_id"]], "proposal_id": keys[proposal - 1] if proposal else None}
+            kind = ChoiceKind(row["kind"])
+            session.add(ModelChoice(**{**CHOICE, **row, **own, "kind": kind, "id": keys[number - 1], "number": number}))
+            if number == len(rows) and not taken:
+                with pytest.raises(DBAPIError, match="two administrators agreed on"):
+                    session.commit()
+                session.rollback()
+            else:
                 session.commit()
-            session.rollback()
-        assert session.scalar(select(func.count()).select_from(ModelChoice)) == 2 + taken
+        assert session.scalar(select(func.count()).select_from(ModelChoice)) == len(rows) - (not taken)
+
+
+def test_sqlite_replaces_no_decision_and_no_link_of_the_audit_log(sqlite_url: str) -> None:
+    engine = open_engine(sqlite_url)
+    with Session(engine) as session:
+        people, key = _add_people(session), uuid4()
+        session.add(ModelChoice(**CHOICE, id=key, number=1, kind=ChoiceKind.PROPOSE, by_id=people["first"]))
+        event = {"id": uuid4(), "at": CHOICE["at"], "actor_role": "admin", "action": "a", "previous_hash": ""}
+        session.add(AuditEvent(seq=1, **event, outcome=next(iter(Outcome)), hash="h"))
+        session.commit()
+    for table, changes in (
+        ("model_choice", {"by_id": people["second"].hex}),
+        ("model_choice", {"by_id": people["second"].hex, "id": uuid4().hex}),
+        ("audit_event", {"hash": "x"}),
+        ("audit_event", {"hash": "x", "seq": 2}),
+    ):
+        with engine.connect() as connection:
+            [kept] = connection.execute(text(f"SELECT * FROM {table}")).mappings().all()
+            row = {**kept, **changes}
+            marks = ", ".join("?" * len(row))
+            with pytest.raises(DBAPIError, match="append-only"):
+                connection.exec_driver_sql(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", tuple(row.values()))
+            connection.rollback()
+            assert connection.execute(text(f"SELECT * FROM {table}")).mappings().all() == [kept]
+    engine.dispose()
+
+
+@pytest.mark.postgres
+def test_a_table_of_a_sessions_own_is_not_asked_for_the_second_person(fresh_postgres_url: str) -> None:
+    engine = open_engine(fresh_postgres_url)
+    with Session(engine) as session:
+        people = _add_people(session)
+        session.commit()
+        session.execute(text("CREATE TEMP TABLE model_choice (LIKE public.model_choice)"))
+        key = uuid4()
+        own = {**CHOICE, "modalities": "[]", "body_parts": "[]", "id": key, "by_id": people["first"], "number": 1}
+        names = ", ".join(own)
+        values = ", ".join(f":{name}" for name in own)
+        session.execute(text(f"INSERT INTO pg_temp.model_choice (kind, {names}) VALUES ('propose', {values})"), own)
+        forged = {**own, "id": uuid4(), "by_id": people["second"], "number": 2, "proposal_id": key}
+        names, values = ", ".join(forged), ", ".join(f":{name}" for name in forged)
+        with pytest.raises(DBAPIError, match="two administrators agreed on"):
+            session.execute(
+                text(f"INSERT INTO public.model_choice (kind, {names}) VALUES ('activate', {values})"), forged
+            )
+        session.rollback()
+    engine.dispose()
+
+
+def _add_people(session: Session) -> dict[str, UUID]:
+    people = {name: uuid4() for name in ("first", "second")}
+    for name, key in people.items():
+        session.add(User(id=key, email=f"{name}@x.example", name=name, role=Role.ADMIN, created_at=CHOICE["at"]))
+    session.flush()
+    return people
 
 
 def _bring_to_first(engine: Engine, **changes: dict[str, Any]) -> dict[str, Any]:

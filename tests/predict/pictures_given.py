@@ -44,12 +44,17 @@ def readings_of(folder: Path, files: list[Path]) -> list[FileReading]:
 
 
 def settings_run(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *more: str, **settings: str
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    *more: str,
+    given: Path | None = None,
+    **settings: str,
 ) -> tuple[int, str, str]:
-    """Exit code, output and notes of the command with the site's settings and no --models."""
+    """Exit code, output and notes of the command with the site's settings and no --models, over ``in`` or ``given``."""
     make_plan(folder)
     for name, value in settings.items():
         monkeypatch.setenv(f"CSSS_{name.upper()}", value)
-    code = main(["predict", str(folder / "in"), "--model", "tiny", *more])
+    code = main(["predict", str(given or folder / "in"), "--model", "tiny", *more])
     captured = capsys.readouterr()
     return code, captured.out, captured.err

@@ -2,8 +2,10 @@
 
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -11,6 +13,8 @@ from tiny_model import make_gate_folder
 
 from csss.foundation.errors import NotFound, Unprocessable
 from csss.inference.card import Explanation, OutOfDistribution, load_card
+from csss.inference.read_files import walk_files
+from csss.predict.command import _PASSED_OVER
 from csss.predict.heat import why_no_heat_map
 from model_shelves import make_version
 from predict.pictures_given import make_pictures, make_plan, readings_of, run, settings_run
@@ -66,7 +70,7 @@ def test_what_lies_among_the_files_and_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "in" / "linked").symlink_to(tmp_path / "elsewhere")
     code, _, notes = run(tmp_path, tmp_path / "in")
-    assert (code, notes.splitlines()[0]) == (0, "csss: 2 pipes, devices and linked folders that were passed over:")
+    assert (code, notes.splitlines()[0]) == (0, f"csss: 2 {_PASSED_OVER}:")
     assert {line.strip() for line in notes.splitlines()[1:]} == {
         str(tmp_path / "in" / name) for name in ("linked", "pipe.png")
     }
@@ -107,3 +111,64 @@ def test_a_threshold_of_no_model_that_reads_is_refused(
     assert notes == (
         f"csss: CSSS_CONFIDENCE_THRESHOLD names {name}, which is no model here that reads pictures. There are: tiny.\n"
     )
+
+
+def test_a_damaged_older_version_and_another_models_are_not_told(tmp_path: Path) -> None:
+    make_pictures(tmp_path / "in", 1)
+    make_version(tmp_path / "models", "2")
+    (make_version(tmp_path / "models", "1") / "head.npz").write_bytes(b"changed")
+    (make_version(tmp_path / "models", "9", name="tiny2") / "head.npz").write_bytes(b"changed")
+    assert run(tmp_path, tmp_path / "in")[2] == ""
+
+
+def test_a_threshold_of_a_damaged_model_stops_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_pictures(tmp_path / "in", 1)
+    make_version(tmp_path / "models", "1")
+    (make_version(tmp_path / "models", "1", name="other") / "head.npz").write_bytes(b"changed")
+    settings = {"model_path": str(tmp_path / "models"), "confidence_threshold": "other/1=0.9"}
+    assert settings_run(tmp_path, capsys, monkeypatch, **settings)[0] == 0
+
+
+def test_names_from_the_disk_do_not_steer_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "\x1b[2Jin"
+    place.mkdir()
+    (place / "linked").symlink_to(tmp_path)
+    make_version(tmp_path / "models", "1")
+    code, _, told = settings_run(tmp_path, capsys, monkeypatch, model_path=str(tmp_path / "models"), given=place)
+    # What lies there and is no file is named, too.
+    assert (code, "\x1b" in told, r"\x1b[2Jin/linked" in told) == (2, False, True)
+    make_pictures(tmp_path / "in", 1)
+    odd = make_version(tmp_path / "models", "2")
+    odd.rename(odd.parent / "2\x1b[2Jx")
+    code, _, told = settings_run(tmp_path, capsys, monkeypatch, model_path=str(tmp_path / "models"))
+    assert (code, "\x1b" in told, r"tiny/2\x1b[2Jx is not served" in told) == (0, False, True)
+
+
+def test_a_folder_that_may_not_be_looked_into_is_passed_over_and_named() -> None:
+    with TemporaryDirectory() as place:
+        (Path(place) / "closed").mkdir(mode=0)
+        Path(place).chmod(0o755)
+        passed: list[Path] = []
+        me = os.geteuid()
+        try:
+            if me == 0:
+                os.seteuid(65534)  # root may look into every folder
+            assert list(walk_files(Path(place), passed)) == []
+        finally:
+            os.seteuid(me)
+        assert passed == [Path(place) / "closed"]
+
+
+def test_a_pipe_that_was_named_is_read_and_not_passed_over(tmp_path: Path) -> None:
+    make_pictures(tmp_path / "in", 1)
+    pipe = tmp_path / "in" / "pipe.png"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as writer:
+        writing = writer.submit(pipe.write_bytes, (tmp_path / "in" / "0.png").read_bytes())
+        _, output, notes = run(tmp_path, tmp_path / "in", pipe)
+        writing.result()
+    assert (notes, f"{pipe}: " in output) == ("", True)

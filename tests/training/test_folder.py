@@ -14,7 +14,7 @@ pytest.importorskip("onnx")
 pytest.importorskip("matplotlib")
 
 from training.archive import Sample, read_grey, read_manifest  # noqa: E402
-from training.card_words import list_limits  # noqa: E402
+from training.card_words import describe_data, list_limits  # noqa: E402
 from training.chest_card import need_gate  # noqa: E402
 from training.evidence import Answer, Evidence, Trial, to_cases  # noqa: E402
 from training.export import export_onnx, fold_grey  # noqa: E402
@@ -122,6 +122,13 @@ def limits_of(*samples: Sample, draw_share: float = 1.0, outside: tuple[float, .
     return " ".join(list_limits(evidence))
 
 
+def test_what_the_pictures_were_split_by_is_said_as_it_is() -> None:
+    known, unknown = drawn("COVID", "a"), drawn("Normal", "a", patient=None)
+    assert describe_data((known, known)) == "Chest radiographs of one source (a), split by patient"
+    assert describe_data((known, unknown)).endswith("by patient where one is known (1 of 2 pictures), else by group")
+    assert describe_data((unknown,)).endswith("split by group; no patients are known")
+
+
 @pytest.mark.parametrize(
     ("samples", "options", "words", "told"),
     [
@@ -139,7 +146,25 @@ def limits_of(*samples: Sample, draw_share: float = 1.0, outside: tuple[float, .
         ([drawn("COVID", "a"), drawn("Normal", "b", patient=None)], {}, "1 of 2 pictures carry no patient", True),
         ([drawn("COVID", "a"), drawn("Normal", "b")], {}, "patient number", False),
         ([drawn("COVID", "a", licence="CC BY-NC"), drawn("Normal", "b")], {}, "unclear or non-commercial", True),
-        ([drawn("COVID", "a", licence="not stated"), drawn("Normal", "b")], {}, "unclear or non-commercial", True),
+        *(
+            ([drawn("COVID", "a", licence=licence), drawn("Normal", "b")], {}, "unclear or non-commercial", told)
+            for licence, told in (
+                ("not stated", True),
+                ("unknown", True),
+                ("all rights reserved", True),
+                ("CC BY-NC-SA 4.0", True),
+                ("MIT Licence, France", False),
+                ("Open Government Licence v3.0", False),
+                ("CC BY 4.0 (someone)", False),
+            )
+        ),
+        (
+            [drawn("COVID", "nih14", patient=None), drawn("Normal", "radiography_normal")],
+            {},
+            "pictures of the NIH",
+            True,
+        ),
+        ([drawn("COVID", "nih14", patient=None), drawn("Normal", "b")], {}, "pictures of the NIH", False),
         ([drawn("COVID", "a")], {"draw_share": 0.15}, "Fitted with 0.15 of the draws of the recipe", True),
         ([drawn("COVID", "a")], {"outside": (0.427,)}, "had a balanced accuracy of 0.43 on them", True),
         ([drawn("COVID", "a")], {"outside": (0.5, 0.4)}, "balanced accuracies from 0.40 to 0.50 on them", True),

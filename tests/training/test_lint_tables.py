@@ -143,6 +143,23 @@ def test_rows_that_say_too_little_are_named_beside_those_that_hold(tmp_path: Pat
     )
 
 
+@pytest.mark.parametrize("name", ["macro avg", "weighted avg", "Mean", "micro-average"])
+def test_a_mean_over_classes_follows_from_nothing_in_its_row(tmp_path: Path, name: str) -> None:
+    """The confusion matrix [[90, 10], [50, 50]] as scikit-learn prints it."""
+    path = tmp_path / "table.csv"
+    rows = f"A,100,0.900,,0.643,0.750\nB,100,0.500,,0.833,0.625\n{name},,0.700,,0.738,0.688"
+    path.write_text(f"class,n,sensitivity,specificity,precision,f1\n{rows}\n")
+    found = check_table(read_table(path))
+    assert (found.severity, name in found.title) == ("clear", True)
+    assert found.title.startswith("The 2 rows")
+
+
+def test_semicolons_part_cells_whose_decimal_point_is_a_comma(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("class;n;sensitivity;precision;f1\nA;;0,95;0,95;0,6\n")
+    assert "give 0.945 to 0.955" in check_table(read_table(path)).examples[0]
+
+
 @pytest.mark.parametrize("cell", ["nan", "inf", "NaN"])
 def test_what_is_no_finite_number_is_refused(tmp_path: Path, cell: str) -> None:
     path = tmp_path / "table.csv"

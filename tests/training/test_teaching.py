@@ -12,6 +12,7 @@ from model_shelves import OTHER_HEAD, make_version
 
 torch = pytest.importorskip("torch")
 
+from training.aims import OneLabel  # noqa: E402
 from training.archive import Sample, fingerprint  # noqa: E402
 from training.chest_net import ChestNet  # noqa: E402
 from training.finetune import Course, Pictures, _Run, fit_course, run_pictures  # noqa: E402
@@ -148,3 +149,97 @@ def test_joined_pictures_are_the_left_of_one_and_the_right_of_another(monkeypatc
     share = float(shares[0, 0])
     assert round(share * 30) == seam
     torch.testing.assert_close(shares, share * wanted + (1.0 - share) * wanted[other])
+
+
+class Listening(Teachers):
+    """Teachers that remember what they were shown and what they said."""
+
+    def __init__(self, shelf: Path) -> None:
+        super().__init__([shelf / "tiny/1"], SAMPLES, SPEC, 1)
+        self.shown: list[Any] = []
+        self.said: list[Any] = []
+
+    def answer(self, batch: Any) -> Any:
+        self.shown.append(batch.clone())
+        self.said.append(super().answer(batch))
+        return self.said[-1]
+
+
+class Noting(OneLabel):
+    """The usual aim, and what came by."""
+
+    def __init__(self) -> None:
+        self.smoothed: list[Any] = []
+        self.wanted_in_loss: list[Any] = []
+
+    def smooth(self, wanted: Any, share: float) -> Any:
+        self.smoothed.append(super().smooth(wanted, share))
+        return self.smoothed[-1]
+
+    def loss(self, logits: Any, wanted: Any) -> Any:
+        self.wanted_in_loss.append(wanted)
+        return super().loss(logits, wanted)
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_teachers_are_shown_what_the_pupil_is_shown_mixed_and_joined(
+    shelf: Path, tmp_path: Path, bfloat16: bool
+) -> None:
+    known, aim, network = Listening(shelf), Noting(), make_network()
+    shown: list[Any] = []
+    inside: list[Any] = []
+
+    def see(module: Any, given: Any) -> None:
+        if module.training:  # and not while the average is judged
+            shown.append(given[0].clone())
+
+    def look_inside(module: Any, _: Any, out: Any) -> None:
+        if module.training:
+            inside.append(out.dtype)
+
+    network.register_forward_pre_hook(see)
+    network.backbone[0].register_forward_hook(look_inside)
+    course = replace(
+        COURSE, stages=((SIDE, 128),), mixed=0.5, joined=0.5, label_smoothing=0.1, taught=0.4, bfloat16=bfloat16
+    )
+    fit_course(network, shades(), course, SPEC, checkpoint=tmp_path / "a.pt", ranks=ALONE, aim=aim, teachers=known)
+    assert len(shown) == len(known.shown) == len(aim.wanted_in_loss) == 128 // 16
+    for ours, theirs in zip(shown, known.shown, strict=True):
+        assert torch.equal(ours, theirs)
+    assert set(inside) == {torch.bfloat16 if bfloat16 else torch.float32}
+    for smoothed, said, wanted in zip(aim.smoothed, known.said, aim.wanted_in_loss, strict=True):
+        torch.testing.assert_close(wanted, 0.6 * smoothed + 0.4 * said)
+        # Every batch was mixed or joined: what is wanted of most pictures is more than one label.
+        assert ((smoothed > 0.04).sum(dim=1) > 1).float().mean() > 0.3
+
+
+class Fixed:
+    """A generator of numbers whose next ones are known."""
+
+    def __init__(self, lot: float) -> None:
+        self.lot = lot
+
+    def random(self) -> float:
+        return self.lot
+
+    def beta(self, *_: float) -> float:
+        return 0.25
+
+    def uniform(self, *_: float) -> float:
+        return 0.5
+
+
+@pytest.mark.parametrize(
+    ("lot", "kind"), [(0.0, "mixed"), (0.39, "mixed"), (0.41, "joined"), (0.79, "joined"), (0.81, "")]
+)
+def test_the_lot_falls_on_mixed_then_joined_then_plain(lot: float, kind: str) -> None:
+    run = _Run(make_network(), shades(), replace(COURSE, mixed=0.4, joined=0.4), ALONE)
+    batch = torch.arange(6.0).view(6, 1, 1, 1).expand(6, 3, 8, 8)
+    torch.manual_seed(5)
+    seen, wanted = run._mix(batch, torch.eye(6), Fixed(lot))
+    own = {"mixed": 0.25, "joined": 0.5, "": 1.0}[kind]
+    torch.manual_seed(5)
+    torch.testing.assert_close(wanted, own * torch.eye(6) + (1.0 - own) * torch.eye(6)[torch.randperm(6)])
+    flat = (seen == seen[..., :1]).all()
+    assert bool(flat) is (kind != "joined")
+    assert torch.equal(seen, batch) is (kind == "")

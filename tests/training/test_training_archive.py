@@ -44,6 +44,12 @@ def test_manifest_with_a_group_in_two_splits_is_refused(tmp_path: Path) -> None:
         read_manifest(make_archive(tmp_path / "a.zip", leaking))
 
 
+def test_manifest_with_a_patient_in_two_splits_is_refused_whatever_the_groups(tmp_path: Path) -> None:
+    leaking = (replace(ROWS[0], patient="p"), ROWS[1], replace(ROWS[2], patient="p"))
+    with pytest.raises(SplitLeak, match="The patient p is in test and train"):
+        read_manifest(make_archive(tmp_path / "a.zip", leaking))
+
+
 def test_fingerprint_names_the_data_and_not_its_order() -> None:
     assert fingerprint(ROWS) == fingerprint(ROWS[::-1])
     for change in ({"label": "b"}, {"split": "val"}, {"sha256": "4" * 64}):
@@ -81,7 +87,7 @@ def test_a_manifest_needs_no_more_than_file_label_and_split(tmp_path: Path) -> N
         (["file,label,split"], "has no file and no label and no split, or no row"),
         (["file,label,split", "0.png,a,train", "1.png,,val"], "Line 3 of manifest.csv"),
         (["file,label,split", "0.png,a,trial"], "one of train, val, test"),
-        (["file,label,split", "9.png,a,train"], "without a file that is needed"),
+        (["file,label,split", "9.png,a,train"], "names files that are not there: 9.png"),
     ],
 )
 def test_a_manifest_that_says_too_little_is_refused_with_the_reason(

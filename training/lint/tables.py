@@ -19,6 +19,7 @@ from training.datasets.problems import UnreadableDataset
 from training.lint.finding import Finding, Severity, clear, skipped
 
 TOTALS = frozenset({"total", "accuracy", "all", "overall"})
+_MEANS = ("avg", "average", "mean", "macro", "micro", "weighted")
 METRICS = ("sensitivity", "specificity", "precision", "f1")
 _CHECK = "figures of a table"
 _ROUNDING = 1e-9
@@ -44,6 +45,11 @@ class Row:
     @property
     def is_total(self) -> bool:
         return self.name.lower() in TOTALS
+
+    @property
+    def is_mean(self) -> bool:
+        """Whether it is a mean over classes, whose F1 is the mean of theirs and follows from nothing in its row."""
+        return any(word in self.name.lower().replace("-", " ").split() for word in _MEANS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +80,20 @@ def read_table(path: Path) -> tuple[Row, ...]:
 def _read_lines(text: str) -> list[dict[str, str]]:
     """The lines of a table whose cells are parted by commas, or by semicolons as spreadsheets write them."""
     title = text.partition("\n")[0]
-    return list(csv.DictReader(text.splitlines(), delimiter=";" if title.count(";") > title.count(",") else ","))
+    if title.count(";") <= title.count(","):
+        return list(csv.DictReader(text.splitlines()))
+    # Where cells are parted by semicolons, a comma is the decimal point.
+    lines = csv.DictReader(text.splitlines(), delimiter=";")
+    return [{name: (cell or "").replace(",", ".") for name, cell in line.items() if name} for line in lines]
 
 
 def check_table(rows: tuple[Row, ...]) -> Finding:
     """Whether every row and the whole table can hold, with the row and the reason for each that cannot."""
     problems = [f"{row.name}: the number of cases is {row.cases}, not a whole number" for row in rows if _is_odd(row)]
-    classes = [row for row in rows if not row.is_total]
+    classes = [row for row in rows if not row.is_total and not row.is_mean]
     total = _total(rows)
     counted: list[Counts] = []
-    untold = [row.name for row in classes if not _can_be_checked(row)]
+    untold = [row.name for row in rows if row.is_mean or (row in classes and not _can_be_checked(row))]
     for row in classes:
         outcome = _check_row(row, total) or _check_shares(row)
         if isinstance(outcome, str):
@@ -92,11 +102,12 @@ def check_table(rows: tuple[Row, ...]) -> Finding:
             counted.append(outcome)
     if counted and len(counted) == len(classes) and sum(each.cases for each in counted) == total:
         problems += _check_whole(rows, counted, total)
-    if not problems and len(untold) == len(classes):
+    checked = sum(_can_be_checked(row) for row in classes)
+    if not problems and not checked:
         return skipped(_CHECK, "No row of the table has figures that bound each other, so nothing was checked.")
     if not problems:
         rest = f" Not checked, for lack of figures: {', '.join(untold[:20])}." if untold else ""
-        return clear(_CHECK, f"The {len(classes) - len(untold)} rows of the table can all hold within rounding.{rest}")
+        return clear(_CHECK, f"The {checked} rows of the table can all hold within rounding.{rest}")
     return Finding(
         _CHECK,
         Severity.SERIOUS,
@@ -155,7 +166,7 @@ def _total(rows: tuple[Row, ...]) -> int | None:
     said = [cases for row in rows if row.is_total and (cases := _cases(row)) is not None]
     if said:
         return said[0]
-    numbers = [_cases(row) for row in rows if not row.is_total]
+    numbers = [_cases(row) for row in rows if not row.is_total and not row.is_mean]
     known = [number for number in numbers if number is not None]
     return sum(known) if known and len(known) == len(numbers) and len(known) > 1 else None
 

@@ -79,7 +79,8 @@ def demand_models(thresholds: Thresholds, models: Collection[str]) -> None:
     if unknown:
         raise ThresholdUnknown(
             f"CSSS_CONFIDENCE_THRESHOLD names {', '.join(unknown)}, which is no model here that reads pictures. "
-            f"There are: {', '.join(sorted(models)) or 'none'}."
+            f"There are: {', '.join(sorted(models)) or 'none'}.",
+            facts={"models": unknown},
         )
 
 

@@ -162,17 +162,18 @@ def to_row(reading: FileReading) -> tuple[str, ...]:
 def walk_files(path: Path, passed_over: list[Path] | None = None) -> Iterator[Path]:
     """``path`` itself, or every file below a folder in sorted order; what is hidden is skipped.
 
-    So is a pipe, a device or a link to a folder; these are added to ``passed_over``.
+    So is a pipe, a device, a link to a folder, or a folder that may not be looked into; these are added to
+    ``passed_over``.
     """
+    others = [] if passed_over is None else passed_over
     if not path.is_dir():
         yield path
         return
-    for folder, below, names in os.walk(path):
+    for folder, below, names in os.walk(path, onerror=lambda error: others.append(Path(error.filename))):
         below[:] = sorted(name for name in below if not name.startswith("."))
         linked = [Path(folder, name) for name in below if Path(folder, name).is_symlink()]
         files = [Path(folder, name) for name in sorted(names) if not name.startswith(".")]
-        if passed_over is not None:
-            passed_over += [*linked, *filter(_is_special, files)]
+        others.extend([*linked, *filter(_is_special, files)])
         yield from (file for file in files if not _is_special(file))
 
 

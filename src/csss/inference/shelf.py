@@ -252,8 +252,11 @@ class Shelf:
             raise NotFound(" ".join(words), code=missing.code) from missing
 
     def reading_names(self) -> set[str]:
-        """The names of all models here but gates."""
-        return {model.card.name for model in self.models if model.card.task != "gate"}
+        """The names of all models here but gates, also of those that are not served because something is wrong."""
+        refused = {problem.folder.partition("/")[0] for problem in self.problems}
+        served = {model.card.name for model in self.models}
+        gates = {model.card.name for model in self.models if model.card.task == "gate"}
+        return (served | refused) - gates
 
     def take_off_failing(self) -> tuple[ShelfProblem, ...]:
         """Replay every golden case and serve no model whose case differs here; return all problems of the shelf.

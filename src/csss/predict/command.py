@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TextIO
 
 from csss.foundation.errors import Unprocessable
+from csss.foundation.legible import legible
 from csss.foundation.thresholds import Thresholds, demand_models, threshold_of
 from csss.inference.card import MODEL_FILE, ModelCard
 from csss.inference.engines import EngineChoice
 from csss.inference.packaged import packaged_models
 from csss.inference.read_files import COLUMNS, FileReading, to_json, to_row, walk_files
-from csss.inference.shelf import Model, Shelf
+from csss.inference.shelf import Model, Shelf, version_order
 from csss.predict.casebook import Casebook
 from csss.predict.findings_book import FindingsBook
 from csss.predict.heat import why_no_heat_map
@@ -25,6 +26,7 @@ from csss.predict.summary import Report, in_words, to_document
 from csss.predict.workers import ReadingPlan, read_here, read_in_processes
 
 _LISTED_AT_MOST = 20
+_PASSED_OVER = "pipes, devices, linked folders and folders without permission, passed over"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ def run_predict(options: PredictOptions, output: TextIO, notes: TextIO) -> int:
     demand_models(options.thresholds, shelf.reading_names())
     _tell_of_refused_versions(shelf, model, notes)
     work = _plan_work(options, model.card)
-    _list("pipes, devices and linked folders that were passed over", list(map(str, work.passed_over)), notes)
+    _list(_PASSED_OVER, list(map(str, work.passed_over)), notes)
     _list_leftovers(work.matched, notes)
     with _summary_file(options.summary) as summary_file, _writer(options, output) as write:
         book, failed, mapless = _read_all(options, work, model.card, write, Progress(len(work.files), notes))
@@ -88,7 +90,7 @@ def run_predict(options: PredictOptions, output: TextIO, notes: TextIO) -> int:
 
 def in_one_line(reading: FileReading) -> str:
     """What came of one file, for a person; nothing in it can steer a terminal or pass for another line."""
-    return _legible(_in_words(reading))
+    return legible(_in_words(reading))
 
 
 def _in_words(reading: FileReading) -> str:
@@ -104,10 +106,6 @@ def _in_words(reading: FileReading) -> str:
         text += f", picture quality: {', '.join(finding.check for finding in result.quality)}"
     text += ", a phantom and no picture of a person" if result.phantom else ""
     return text + (", by a model that was made from phantoms" if reading.phantom_trained else "")
-
-
-def _legible(text: str) -> str:
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def _read_all(
@@ -191,8 +189,9 @@ def _find_files(options: PredictOptions) -> tuple[list[GivenFile], tuple[Path, .
         if file.name not in names or file.resolve() not in own
     ]
     if not found:
-        places = ", ".join(_legible(str(path)) for path in options.paths)
-        raise Unprocessable(f"There is no file to read in {places}.", code="no-files")
+        places, passed = (", ".join(legible(str(path)) for path in paths) for paths in (options.paths, passed_over))
+        rest = f" Passed over (pipe, device, link or no permission): {passed}." if passed else ""
+        raise Unprocessable(f"There is no file to read in {places}.{rest}", code="no-files")
     return found, tuple(path for path in passed_over if path not in options.paths)
 
 
@@ -213,11 +212,13 @@ def _report(options: PredictOptions, model: Model, matched: Match, book: Caseboo
 
 
 def _tell_of_refused_versions(shelf: Shelf, model: Model, notes: TextIO) -> None:
-    """Another version reads than the newest folder that is there: whoever asked should know."""
+    """An older version reads than the newest folder that is there: whoever asked should know."""
     for problem in shelf.problems:
-        if problem.folder.startswith(f"{model.card.name}/"):
+        name, _, version = problem.folder.partition("/")
+        if name == model.card.name and version_order(version) > version_order(model.card.version):
             notes.write(
-                f"csss: {problem.folder} is not served: {problem.message} Version {model.card.version} reads instead.\n"
+                f"csss: {legible(problem.folder)} is not served: {legible(problem.message)} "
+                f"Version {model.card.version} reads instead.\n"
             )
 
 
@@ -242,7 +243,7 @@ def _list(what: str, names: Sequence[str], notes: TextIO) -> None:
     if not names:
         return
     notes.write(f"csss: {len(names):,} {what}:\n")
-    notes.writelines(f"  {_legible(name)}\n" for name in names[:_LISTED_AT_MOST])
+    notes.writelines(f"  {legible(name)}\n" for name in names[:_LISTED_AT_MOST])
     if len(names) > _LISTED_AT_MOST:
         notes.write(f"  and {len(names) - _LISTED_AT_MOST:,} more\n")
 

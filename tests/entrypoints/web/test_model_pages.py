@@ -26,9 +26,13 @@ METRICS = b"""# tiny, version 1: what was measured
 
 It is <b>not</b> bold: `code <i>`.
 
+## Per class
+
 | label | F1 |
 | --- | --- |
 | calm | 0.5 |
+
+## Plots
 
 ![A plot](plot.png)
 
@@ -321,3 +325,33 @@ def test_agreement_is_shown_from_five_scans_on_without_a_way_to_a_person(site: S
     assert person.patient is not None
     hidden = (person.user.name, person.patient.record_number, case.number, str(case.id), str(person.patient.id))
     assert [word for word in hidden if word in text] == []
+
+
+def test_a_threshold_of_no_model_is_logged_by_its_name_and_shown(
+    sqlite_url: str,
+    tmp_path: Path,
+    clock: SetClock,
+    sandbox: Sandbox,
+    models: Path,
+    mailbox: Mailbox,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told = "CSSS_CONFIDENCE_THRESHOLD names tiyn, which is no model here that reads pictures. There are: tiny."
+    for who, setting, wrong in (("admin", "tiyn/1=0.9", True), ("other admin", "tiny/1=0.9", False)):
+        caplog.clear()
+        with open_site(sqlite_url, tmp_path, clock, sandbox, models, mailbox, confidence_threshold=setting) as opened:
+            assert (told in words(get(opened, who, "/admin/models").text)) is wrong
+        logged = [
+            (row.__dict__.get("code"), row.__dict__.get("models"))
+            for row in caplog.records
+            if "threshold" in row.message
+        ]
+        assert logged == [("threshold-unknown", ["tiyn"])] * wrong
+
+
+def test_the_first_part_of_the_evidence_is_open_and_tables_have_names(site: Site) -> None:
+    text = get(site, "patient", "/models/tiny/1").text
+    titles = re.findall(r"<details( open)?><summary><h3>(.*?)</h3>", text)
+    assert [bool(mark) for mark, _ in titles] == [True] + [False] * (len(titles) - 1)
+    assert [title for _, title in titles] == ["Per class", "Plots"]
+    assert 'aria-label="Table 1 of Per class"' in text
