@@ -67,6 +67,8 @@ def quantise(model: bytes, greys: NDArray[np.uint8], spec: InputSpec) -> bytes:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
+            # The usual ends of a range: the farthest of one odd picture would coarsen all steps between them.
+            extra_options={"CalibMovingAverage": True},
             nodes_to_exclude=_float_nodes(ready),
         )
         return small.read_bytes()
