@@ -37,7 +37,8 @@ def _demand_a_second_person() -> None:
     unfounded = _unfounded(f"{schema}.model_choice", "IS NOT DISTINCT FROM", "::text")
     op.execute(
         "CREATE FUNCTION model_choice_demand_second() RETURNS trigger LANGUAGE plpgsql AS "
-        f"$$ BEGIN IF {unfounded} THEN RAISE EXCEPTION '{_REFUSAL}'; END IF; RETURN NEW; END $$"
+        f"$$ BEGIN IF {unfounded} THEN RAISE EXCEPTION '{_REFUSAL}' "
+        "USING ERRCODE = 'check_violation'; END IF; RETURN NEW; END $$"
     )
     op.execute(
         "CREATE TRIGGER model_choice_second_person BEFORE INSERT ON model_choice "
