@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_model import make_card, make_head, make_network, make_volume
+from tiny_model import NEED, make_card, make_head, make_network, make_volume
 
 pytest.importorskip("torch")
 pytest.importorskip("onnx")
@@ -21,7 +21,7 @@ from training.plots import PLOTS, draw_plots
 from training.quantise import Precision
 from training.report import write_metrics
 
-from csss.inference.card import Calibration, Conformal
+from csss.inference.card import Calibration, Conformal, GateNeed
 from csss.inference.engines.onnx import open_onnx
 from csss.inference.explain import OUTSIDE
 from csss.inference.head import write_head
@@ -332,3 +332,20 @@ def test_plots_are_pictures_that_repeat_themselves(tmp_path: Path) -> None:
         assert first == second
         assert first.startswith(b"\x89PNG")
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(PLOTS)
+
+
+@pytest.mark.parametrize(
+    ("gate", "words"), [(NEED, "taken part in the fit of the gate"), (None, "stands behind no gate: it reads whatever")]
+)
+def test_what_is_said_of_foreign_pictures_fits_a_model_with_and_without_a_gate(
+    tmp_path: Path, gate: GateNeed | None, words: str
+) -> None:
+    write_metrics(tmp_path, replace(CARD, gate=gate), EVIDENCE)
+    assert words in part((tmp_path / "METRICS.md").read_text(encoding="utf-8"), "Pictures that are no chest X-rays")
+
+
+def test_teachers_are_named_where_there_were_some(tmp_path: Path, text: str) -> None:
+    assert "Teachers" not in text
+    write_metrics(tmp_path, CARD, replace(EVIDENCE, teachers=("one 1 (seal a)", "two 2 (seal b)")))
+    told = (tmp_path / "METRICS.md").read_text(encoding="utf-8")
+    assert "- Teachers of the last course: one 1 (seal a), two 2 (seal b)" in told

@@ -307,6 +307,7 @@ def test_agreement_is_shown_from_five_scans_on_without_a_way_to_a_person(site: S
         site.upload(data=band_png(CALM_GREY, seed))
         site.run_jobs()
     said = words(get(site, "admin", address).text)
+    assert f"Beside tiny 1 (folder {site.assembly.shelf.model('tiny', '1').seal[:8]}) there are fewer" in said
     assert ("there are fewer than 5 scans yet" in said, "kappa" in said, "disagreements" in said) == (
         True,
         False,
