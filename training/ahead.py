@@ -7,7 +7,9 @@ from pathlib import Path
 from csss.foundation.errors import Conflict, Unprocessable
 from csss.inference.card import CARD_FILE
 from csss.inference.shelf import Shelf
-from training.chest_card import GATE
+
+GATE = "input-gate"
+"""The model that every other one trained here stands behind."""
 
 
 class VersionExists(Conflict):

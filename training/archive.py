@@ -87,7 +87,7 @@ def read_manifest(path: Path) -> tuple[Sample, ...]:
         raise UnfitArchive(f"{path} cannot be read as a zip with {MANIFEST}. {_ADVICE}") from error
     except KeyError as error:
         raise UnfitArchive(f"{path} is a zip without {MANIFEST}. {_ADVICE}") from error
-    prove_groups_whole(samples)
+    prove_whole(samples)
     return samples
 
 
@@ -111,7 +111,7 @@ def _hashed(sample: Sample, archive: zipfile.ZipFile) -> Sample:
     return replace(sample, sha256=hashlib.sha256(archive.read(sample.file)).hexdigest())
 
 
-def prove_groups_whole(samples: tuple[Sample, ...]) -> None:
+def prove_whole(samples: tuple[Sample, ...]) -> None:
     """Raise SplitLeak when a group or a patient has pictures in more than one split."""
     split_of: dict[tuple[str, str], str | None] = {}
     for row in samples:

@@ -2,17 +2,13 @@
 
 import re
 
-import numpy as np
-
 from csss.inference.card import Ingredient
 from csss.inference.metrics import measure
 from training.archive import Sample
 from training.evidence import Evidence
-from training.lint.sources import cramers_v
+from training.lint.sources import STRONG_V, cramers_v, label_by_source
 from training.trials import OUTSIDE_SOURCES
 
-CONFOUNDED = 0.3
-"""Cramer's V of label and source from which on `training lint` calls it serious, and the card says so."""
 _CHILDREN = "kermany"
 _SAME_PEOPLE = {"nih14", "radiography_normal", "mendeley_9d55cttn5h"}
 """Collections that took pictures from the NIH's."""
@@ -62,8 +58,7 @@ def list_limits(evidence: Evidence) -> tuple[str, ...]:
         "Normal means none of these labels in these collections. It does not exclude any disease.",
         "It may partly read side markers and borders instead of lungs: with the corners blotted out, macro F1 goes "
         f"from {whole.macro_f1 or 0.0:.2f} to {hidden or 0.0:.2f}.",
-        "It knows frontal views of upright or lying patients only. Its gate knows neither lateral views nor mirrored "
-        "pictures.",
+        "It knows frontal views of upright or lying patients only. Nothing notices a lateral or a mirrored one.",
         *_terms(evidence.samples),
     )
 
@@ -86,14 +81,11 @@ def _outside(evidence: Evidence) -> str:
 
 
 def _confounded(samples: tuple[Sample, ...]) -> tuple[str, ...]:
-    labels, sources = (sorted({getattr(each, name) for each in samples}) for name in ("label", "source"))
+    _, sources, table = label_by_source(samples)
     if len(sources) < 2:
         return ("All pictures come from one source: nothing is known of any other scanner or hospital.",)
-    table = np.zeros((len(labels), len(sources)), dtype=np.int64)
-    for sample in samples:
-        table[labels.index(sample.label), sources.index(sample.source)] += 1
     strength = cramers_v(table)
-    if strength < CONFOUNDED:
+    if strength < STRONG_V:
         return ()
     return (
         f"Label and source go together in the data (Cramer's V {strength:.2f}; 0 is none, 1 is complete), so part of "

@@ -33,7 +33,6 @@ from training.datasets.mapping import UnknownClass
 from training.evidence import Evidence
 from training.localise import NORMAL, Localisation
 
-GATE = "input-gate"
 CHANCE = 0.5
 """Heat maps are shown when the interval of the hits in the diseased half lies above this."""
 MOST_ALIKE = 0.5

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from csss.foundation.errors import Unprocessable
 from csss.inference.findings_rule import NO_FINDING
-from training.archive import SPLITS, Sample, fingerprint
+from training.archive import SPLITS, Sample, fingerprint, prove_whole
 from training.datasets import Dataset, read_dataset
 from training.datasets.nih import TRAIN_VAL
-from training.split import Plan, prove_whole, split_dataset
+from training.split import Plan, split_dataset
 from training.split_files import hash_files
 
 VALIDATION_SHARE = 0.15

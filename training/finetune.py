@@ -63,9 +63,8 @@ class Course:
     @property
     def key(self) -> str:
         """Names a fit of this course among the files of a cache; what is as usual is left out, so that it may grow."""
-        told = [(each.name, getattr(self, each.name)) for each in fields(self)]
-        unusual = [entry for entry, each in zip(told, fields(self), strict=True) if entry[1] != each.default]
-        return hashlib.sha256(repr(unusual).encode()).hexdigest()[:12]
+        told = [(each.name, value) for each in fields(self) if (value := getattr(self, each.name)) != each.default]
+        return hashlib.sha256(repr(told).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)

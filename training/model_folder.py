@@ -13,8 +13,8 @@ from csss.inference.engines import EngineChoice
 from csss.inference.golden import keep_golden, write_golden
 from csss.inference.head import Head, write_head
 from csss.inference.shelf import Model, Shelf
-from training.ahead import demand_new
-from training.chest_card import GATE, need_gate
+from training.ahead import GATE, demand_new
+from training.chest_card import need_gate
 
 METRICS_FILE = "METRICS.md"
 _THREADS = 2

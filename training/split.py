@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from csss.foundation.errors import Unprocessable
-from training.archive import SPLITS, Sample, SplitLeak, prove_groups_whole
+from training.archive import SPLITS, Sample, SplitLeak, prove_whole
 from training.datasets import Dataset
 from training.datasets.nih import TRAIN_VAL
 
@@ -96,12 +96,6 @@ def join_groups(samples: tuple[Sample, ...]) -> list[list[Sample]]:
     for sample in sorted(samples, key=lambda each: each.file):
         groups[find(f"group {sample.split_group}")].append(sample)
     return sorted(groups.values(), key=lambda group: group[0].file)
-
-
-def prove_whole(samples: tuple[Sample, ...]) -> None:
-    """Raise SplitLeak when a group or a patient has pictures in more than one split."""
-    prove_groups_whole(samples)
-    prove_groups_whole(tuple(replace(each, split_group=each.patient) for each in samples if each.patient))
 
 
 def _give_out(groups: list[list[Sample]], plan: Plan) -> dict[str, str]:

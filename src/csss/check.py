@@ -16,7 +16,7 @@ from csss.foundation.errors import CsssError
 from csss.foundation.ids import new_id
 from csss.foundation.jobs import JobRequest, JobStatus
 from csss.foundation.settings import Environment, Settings, load_settings
-from csss.foundation.thresholds import Thresholds, demand_models
+from csss.foundation.thresholds import Thresholds, find_unknown
 from csss.inference.shelf import Shelf, may_speak
 from csss.main import Assembly, assemble
 from csss.migrations import is_current
@@ -137,11 +137,9 @@ def _speakers(assembly: Assembly) -> tuple[bool, str]:
         except CsssError as problem:
             good = False
             words.append(problem.message)
-    try:
-        demand_models(thresholds, shelf.reading_names() | names)
-    except CsssError as problem:
+    if trouble := find_unknown(thresholds, shelf.reading_names() | names):
         good = False
-        words.append(problem.message)
+        words.append(trouble.message)
     return good, "; ".join(words) or "no model speaks"
 
 

@@ -27,10 +27,9 @@ from csss.entrypoints.web import pages as web
 from csss.foundation.blobs import BlobStore
 from csss.foundation.clock import Clock, SystemClock
 from csss.foundation.database import open_engine, sessions
-from csss.foundation.errors import CsssError
 from csss.foundation.logs import log
 from csss.foundation.settings import Settings
-from csss.foundation.thresholds import demand_models
+from csss.foundation.thresholds import find_unknown
 from csss.foundation.vault import Vault
 from csss.foundation.work import Work, WorkShop
 from csss.imaging.limits import Limits
@@ -90,11 +89,9 @@ def assemble(settings: Settings, *, clock: Clock | None = None) -> Assembly:
     shelf = Shelf(settings.model_path or packaged_models(), engines=choice)
     for problem in shelf.take_off_failing():
         _logger.error("model refused", extra={"model": problem.folder, "code": problem.code})
-    try:
-        demand_models(settings.thresholds(), shelf.reading_names())
-    except CsssError as problem:
+    if trouble := find_unknown(settings.thresholds(), shelf.reading_names()):
         # The rest of the site goes on; `csss check` fails.
-        _logger.error("threshold of no model", extra={"code": problem.code, **problem.facts})
+        _logger.error("threshold of no model", extra={"code": trouble.code, **trouble.facts})
     sandbox = Sandbox()
     channels = open_channels(settings)
     site = Site(hospital_name=settings.hospital_name, approval=settings.approval)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from training.archive import SPLITS, Sample, SplitLeak, read_manifest
+from training.archive import SPLITS, Sample, SplitLeak, prove_whole, read_manifest
 from training.datasets import Dataset, Layout, read_dataset
-from training.split import Plan, UnfitShares, join_groups, parse_shares, prove_whole, split_dataset
+from training.split import Plan, UnfitShares, join_groups, parse_shares, split_dataset
 
 from csss.foundation.errors import Conflict
 

@@ -1,10 +1,12 @@
 """Check whether label and source are confounded: their table, Cramer's V, and a probe that predicts the source."""
 
 from collections import Counter
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from training.archive import Sample
 from training.lint.finding import Finding, Severity, clear, skipped
 from training.lint.looks import Looked
 from training.lint.probe import Probe, probe
@@ -24,12 +26,17 @@ def check_sources(looked: Looked) -> list[Finding]:
             skipped(check, f"{told}: whether a model would work elsewhere cannot be seen from this data.")
             for check in (_TABLE, _PROBE)
         ]
-    labels = sorted({label for sample in looked.samples for label in sample.labels})
-    counts = Counter((label, sample.source) for sample in looked.samples for label in sample.labels)
-    table = np.array([[counts[label, source] for source in sources] for label in labels])
+    labels, sources, table = label_by_source(looked.samples)
     probes = probe_sources(looked, labels)
     told_apart = [label for label, each in probes.items() if each.tells_apart]
     return [_judge_table(labels, sources, table, visible=bool(told_apart) or not probes), _judge_probes(probes)]
+
+
+def label_by_source(samples: Iterable[Sample]) -> tuple[list[str], list[str], NDArray[np.int64]]:
+    """Labels, sources, and how many pictures of each source have each label (labels, sources)."""
+    counts = Counter((label, sample.source) for sample in samples for label in sample.labels)
+    labels, sources = (sorted({key[place] for key in counts}) for place in (0, 1))
+    return labels, sources, np.array([[counts[label, source] for source in sources] for label in labels])
 
 
 def cramers_v(table: NDArray[np.int64]) -> float:

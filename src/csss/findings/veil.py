@@ -16,7 +16,7 @@ FEWEST_OF_A_MEAN = 20
 
 @dataclass(frozen=True, slots=True)
 class Veiled:
-    """An `Agreement` in words; its numbers as there, None where they are not told. ``folder`` begins its seal."""
+    """An `Agreement` in words; its numbers as there, None where they are not told. ``folder`` says which one spoke."""
 
     model: str
     version: str

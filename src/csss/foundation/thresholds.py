@@ -73,15 +73,22 @@ def threshold_of(thresholds: Thresholds, model: str, version: str) -> float | No
     return set_for.get(version)
 
 
-def demand_models(thresholds: Thresholds, models: Collection[str]) -> None:
-    """Raise `ThresholdUnknown` when a threshold is for none of these models: most likely its name is mistyped."""
+def find_unknown(thresholds: Thresholds, models: Collection[str]) -> ThresholdUnknown | None:
+    """Return what is wrong when a threshold is for none of these models: most likely its name is mistyped."""
     unknown = sorted({entry.model for entry in thresholds} - set(models))
-    if unknown:
-        raise ThresholdUnknown(
-            f"CSSS_CONFIDENCE_THRESHOLD names {', '.join(unknown)}, which is no model here that reads pictures. "
-            f"There are: {', '.join(sorted(models)) or 'none'}.",
-            facts={"models": unknown},
-        )
+    if not unknown:
+        return None
+    return ThresholdUnknown(
+        f"CSSS_CONFIDENCE_THRESHOLD names {', '.join(unknown)}, which is no model here that reads pictures. "
+        f"There are: {', '.join(sorted(models)) or 'none'}.",
+        facts={"models": unknown},
+    )
+
+
+def demand_models(thresholds: Thresholds, models: Collection[str]) -> None:
+    """Raise what `find_unknown` finds."""
+    if trouble := find_unknown(thresholds, models):
+        raise trouble
 
 
 def _number(text: str) -> float:

@@ -20,7 +20,7 @@ from csss.findings.standing import Standing, examinations, find, site_threshold,
 from csss.findings.standing import speaking as speaking_model
 from csss.findings.veil import FEWEST, folder_in_words, roughly, veil
 from csss.foundation.errors import CsssError
-from csss.foundation.thresholds import demand_models
+from csss.foundation.thresholds import find_unknown
 from csss.foundation.work import Work
 from csss.inference.card import ModelCard
 from csss.inference.shelf import Shelf, version_order
@@ -134,7 +134,7 @@ def models_page(request: Request, work: Work, actor: Actor, *, refusal: Refusal 
         lines=lines,
         orphan=refusal is not None and refusal.form not in {form for line in lines for form in _forms(line)},
         problems=parts.shelf.problems,
-        threshold_trouble=_threshold_trouble(parts),
+        threshold_trouble=find_unknown(parts.settings.thresholds(), parts.shelf.reading_names()),
         root=str(parts.shelf.root),
         decisions=choices.history(work, limit=HISTORY),
         shown=HISTORY,
@@ -145,15 +145,6 @@ def models_page(request: Request, work: Work, actor: Actor, *, refusal: Refusal 
         refusal=refusal,
         status=refusal.error.status if refusal else 200,
     )
-
-
-def _threshold_trouble(parts: Parts) -> str | None:
-    """What is wrong with the names in the site's setting, None when nothing is."""
-    try:
-        demand_models(parts.settings.thresholds(), parts.shelf.reading_names())
-    except CsssError as problem:
-        return problem.message
-    return None
 
 
 def _forms(line: ModelLine) -> Iterator[str]:
